@@ -1,0 +1,327 @@
+"""`Agent`: a model, its tools and its settings; runs begin here."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self, TypeAlias, TypedDict, Unpack
+from weakref import WeakKeyDictionary
+
+from agentkit.client import Client
+from agentkit.errors import ConfigurationError
+from agentkit.loop import begin
+from agentkit.messages import Block, Prompt
+from agentkit.portal import Portal
+from agentkit.request import Request
+from agentkit.result import RunResult
+from agentkit.rules import Problem, check_request
+from agentkit.run import Run
+from agentkit.server_tools import ServerTool
+from agentkit.settings import Limits
+from agentkit.step import Answer, next_step
+from agentkit.stream import parse_json
+from agentkit.tools import Tool, tool
+from agentkit.transcript import Decision, Transcript
+
+__all__ = ["Agent", "Preview", "RunOptions", "allow", "deny", "edit"]
+
+AnyTool: TypeAlias = "Tool | ServerTool | Callable[..., Any] | dict[str, Any]"
+Earlier: TypeAlias = "RunResult | Mapping[str, Any]"
+"""What a run goes on from: a result, or what its `dump()` gave."""
+
+
+class RunOptions(TypedDict, total=False):
+    """What may differ from run to run. Agents are shared between tenants; keys, deps and budgets are not.
+
+    Attributes:
+        deps: For the tools: `ctx.deps`.
+        client: In place of the agent's.
+        limits: In place of the agent's.
+        system: In place of the agent's.
+        tools: In place of the agent's.
+    """
+
+    deps: Any
+    client: Client
+    limits: Limits
+    system: str | Sequence[Block]
+    tools: Iterable[AnyTool]
+
+
+def allow() -> Decision:
+    """Lets a held call run."""
+    return Decision("allow")
+
+
+def deny(reason: str = "") -> Decision:
+    """Refuses a held call; the model is told so, with the reason."""
+    return Decision("deny", reason)
+
+
+def edit(input: dict[str, Any]) -> Decision:  # noqa: A002
+    """Lets a held call run with another input; the model is told so."""
+    return Decision("edit", input=input)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run would send first.
+
+    Attributes:
+        body: The request body.
+        problems: What the API would refuse in it.
+        size: Of the body in bytes.
+    """
+
+    body: dict[str, Any]
+    problems: list[Problem]
+    size: int
+
+
+class Agent:
+    """A model with tools. It never changes, so it can be shared; keys, deps and limits may differ from run to run.
+
+    Args:
+        model: Id of the model; by default `AGENTKIT_MODEL`.
+        system: System prompt, text or text blocks. Keep it constant: a clock in it breaks the prompt cache.
+        tools: Functions, `@tool`s, server tools such as `web_search()`, or definitions in wire shape.
+        max_tokens: Output tokens of one reply, thinking included.
+        thinking: In wire shape, such as `{"type": "adaptive"}`.
+        effort: low, medium, high, xhigh or max, as far as the model has it.
+        tool_choice: In wire shape.
+        stop_sequences: Texts that end a reply.
+        metadata: In wire shape.
+        service_tier: auto or standard_only.
+        extra_body: More fields of the body, as they are.
+        extra_headers: More headers.
+        betas: Names for `anthropic-beta`.
+        limits: What a run may use.
+        client: The endpoint; without one a `Client()` is made at the first run, and closed by the agent.
+
+    Raises:
+        ConfigurationError: No model is named, or two tools have one name.
+        ToolDefinitionError: A function can't be a tool.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        system: str | Sequence[Block] | None = None,
+        tools: Iterable[AnyTool] = (),
+        max_tokens: int = 8192,
+        thinking: Mapping[str, Any] | None = None,
+        effort: str | None = None,
+        tool_choice: Mapping[str, Any] | None = None,
+        stop_sequences: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        service_tier: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        betas: Iterable[str] = (),
+        limits: Limits | None = None,
+        client: Client | None = None,
+    ) -> None:
+        model = model or os.environ.get("AGENTKIT_MODEL")
+        if not model:
+            raise ConfigurationError('name a model: Agent("claude-sonnet-4-6"), or set AGENTKIT_MODEL')
+        self.model = model
+        self.limits = limits or Limits()
+        self._client = client
+        self._own: Client | None = None
+        self._tools = _by_name(tools)
+        params = {
+            "thinking": thinking,
+            "output_config": {"effort": effort} if effort else None,
+            "tool_choice": tool_choice,
+            "stop_sequences": stop_sequences,
+            "metadata": metadata,
+            "service_tier": service_tier,
+            **(extra_body or {}),
+        }
+        self._request = Request(
+            model=model,
+            max_tokens=max_tokens,
+            system=system,
+            tools=_definitions(self._tools),
+            params={name: value for name, value in params.items() if value is not None},
+            betas=tuple(betas),
+            headers=dict(extra_headers or {}),
+        )
+        self._unstreamed = replace(self._request, stream=False)
+
+    def __repr__(self) -> str:
+        return f"Agent({self.model!r}, tools={list(self._tools)})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._own is not None:
+            await self._own.aclose()
+
+    async def run(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> RunResult:
+        """Runs to the end.
+
+        Args:
+            prompt: Text, content blocks, or messages in wire shape.
+            after: The result (or its `dump()`) that this run continues.
+            **options: For this run alone: see `RunOptions`.
+
+        Raises:
+            APIError: The endpoint failed; its `.result` can be resumed.
+            TranscriptError: The API would refuse the messages.
+        """
+        return await _drained(self._start(prompt, after, {}, options, stream=None))
+
+    def stream(
+        self,
+        prompt: Prompt | None,
+        *,
+        after: Earlier | None = None,
+        decisions: Mapping[str, Decision] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run:
+        """The run as a context manager to iterate over: `async with agent.stream("…") as run: async for event in run`.
+
+        Without a prompt it resumes `after`, with `decisions` on its held calls. Else as `run`.
+        """
+        return self._start(prompt, after, decisions or {}, options, stream=True)
+
+    async def resume(
+        self, earlier: Earlier, *, decisions: Mapping[str, Decision] | None = None, **options: Unpack[RunOptions]
+    ) -> RunResult:
+        """Goes on with a run that was held, stopped by a limit, cancelled or cut off by an error.
+
+        Args:
+            earlier: Its result, or what `dump()` gave.
+            decisions: On held calls, by call id: `allow()`, `deny("why")` or `edit({...})`.
+            **options: For this run alone: see `RunOptions`.
+
+        Raises:
+            ConfigurationError: A decision is on no held call.
+            APIError: As for `run`.
+        """
+        return await _drained(self._start(None, earlier, decisions or {}, options, stream=None))
+
+    def run_sync(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> RunResult:
+        """`run` for callers that are not async: a script, a notebook, a thread.
+
+        Raises:
+            ConfigurationError: The client has an HTTP client of the caller's, which belongs to another event loop.
+        """
+        client = options.setdefault("client", self._default_client())
+        if client.http_client is not None:
+            raise ConfigurationError("run_sync can't use an http_client of yours: use `await agent.run(…)`")
+        portal = _portals.setdefault(client, Portal())
+        return portal.call(lambda: self.run(prompt, after=after, **options))
+
+    def close(self) -> None:
+        """Ends what `run_sync` began: its thread and connections."""
+        client = self._client or self._own
+        portal = _portals.pop(client, None) if client else None
+        if client and portal:
+            portal.call(client.aclose)
+            portal.close()
+
+    def preview(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> Preview:
+        """The first request of a run, and what the API would refuse in it. Nothing is sent."""
+        transcript = _transcript_of(after)
+        begin(transcript, "preview", prompt)
+        if isinstance(next_step(transcript, self.limits, 0.0), Answer):
+            transcript.answer()
+        request, _ = self._request_for(options, stream=None)
+        body = b"".join(request.body_parts(transcript.message_parts(), transcript.container))
+        parsed = parse_json(body)
+        return Preview(parsed, check_request(parsed), len(body))
+
+    def _start(
+        self,
+        prompt: Prompt | None,
+        after: Earlier | None,
+        decisions: Mapping[str, Decision],
+        options: RunOptions,
+        *,
+        stream: bool | None,
+    ) -> Run:
+        if prompt is None and after is None:
+            raise ConfigurationError("give a prompt, or with after= the run to resume")
+        client = options.get("client") or self._default_client()
+        transcript = _transcript_of(after)
+        begin(transcript, transcript.run_id if prompt is None else uuid.uuid4().hex, prompt)
+        for call_id, decision in decisions.items():
+            transcript.decide(call_id, decision)
+        request, tools = self._request_for(options, stream=stream)
+        return Run(
+            transcript,
+            send=client.send,
+            request=request,
+            limits=options.get("limits") or self.limits,
+            tools={name: item for name, item in tools.items() if isinstance(item, Tool)},
+            tool_timeout=client.timeouts.tool,
+            deps=options.get("deps"),
+        )
+
+    def _request_for(self, options: RunOptions, *, stream: bool | None) -> tuple[Request, Mapping[str, AnyTool]]:
+        # Source: messages-api.md section 16.1: what may take longer than ten minutes has to be streamed.
+        fits = 3600 * self._request.max_tokens / 128_000 <= 600
+        request = self._unstreamed if stream is None and fits else self._request
+        if "system" in options:
+            request = replace(request, system=options["system"])
+        if "tools" not in options:
+            return request, self._tools
+        tools = _by_name(options["tools"])
+        return replace(request, tools=_definitions(tools)), tools
+
+    def _default_client(self) -> Client:
+        if self._client is None and self._own is None:
+            self._own = Client()
+        return self._client or self._own  # type: ignore[return-value]
+
+
+_portals: WeakKeyDictionary[Client, Portal] = WeakKeyDictionary()
+
+
+async def _drained(run: Run) -> RunResult:
+    async with run:
+        async for _ in run:
+            pass
+    return run.result
+
+
+def _transcript_of(earlier: Earlier | None) -> Transcript:
+    if earlier is None:
+        return Transcript()
+    if isinstance(earlier, RunResult):
+        return earlier.transcript()
+    if isinstance(earlier, str):
+        raise ConfigurationError("a run id needs a journal, which this version has not: give the result or its dump()")
+    return Transcript.load(earlier)
+
+
+def _by_name(tools: Iterable[AnyTool]) -> dict[str, Tool | ServerTool | dict[str, Any]]:
+    found: dict[str, Tool | ServerTool | dict[str, Any]] = {}
+    for at, item in enumerate(tools):
+        if isinstance(item, Mapping):
+            item = dict(item)
+        elif not isinstance(item, Tool | ServerTool):
+            if not callable(item):
+                raise ConfigurationError(
+                    f"tool {at} is a {type(item).__name__}: give a function, a Tool or a definition"
+                )
+            item = tool(item)
+        # Toolsets and MCP connectors have no name of their own.
+        name = item.get("name") or f"{item.get('type')} {at}" if isinstance(item, dict) else item.name
+        if name in found:
+            raise ConfigurationError(f"two tools have the name {name!r}: rename one with @tool(name=…)")
+        found[name] = item
+    return found
+
+
+def _definitions(tools: Mapping[str, Tool | ServerTool | dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    return tuple(item if isinstance(item, dict) else item.definition for item in tools.values())

@@ -1,0 +1,283 @@
+"""`Client`: transcript → request → events → turn, retried."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from agentkit.errors import APIError, APITimeoutError, ConfigurationError, ProtocolError, TranscriptError
+from agentkit.events import (
+    ContentBlockStop,
+    Event,
+    InputDelta,
+    Retry,
+    ServerToolCall,
+    ServerToolResult,
+    TextDelta,
+    ThinkingDelta,
+    TurnEnd,
+    TurnRestarted,
+    UnknownEvent,
+)
+from agentkit.messages import Block, Usage, encode
+from agentkit.request import Request
+from agentkit.retry import RetryBudget, wait_before_retry
+from agentkit.secrets import Secret
+from agentkit.settings import RetryPolicy, Timeouts
+from agentkit.stream import Decoder, Fold, parse_json, parse_message
+from agentkit.support import ANTHROPIC, COMETAPI, PROVIDERS, Provider, provider_of
+from agentkit.transcript import Transcript
+from agentkit.transport import Reply, exchange, new_http_client
+
+__all__ = ["Client"]
+
+_NO_KEY = (
+    "no API key: set ANTHROPIC_API_KEY (or COMETAPI_KEY, or ANTHROPIC_BASE_URL for an endpoint without keys), "
+    "or run `agentkit run --emulator` to go without one"
+)
+_budget = RetryBudget()  # of the process: many runs that retry together make the storm
+
+
+class Client:
+    """An endpoint that speaks the Messages API, and the way to it.
+
+    Arguments beat the environment: `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_BASE_URL`; without those
+    `COMETAPI_KEY` means CometAPI. The environment is read when the client is made.
+
+    Args:
+        api_key: Sent as `x-api-key`.
+        auth_token: Sent as `Authorization: Bearer`.
+        base_url: Where `/v1/messages` is; without `/v1`.
+        provider: `anthropic`, `cometapi` or `generic`; by default known by its address.
+        http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` of your own; you close it.
+        headers: More headers for every request.
+        timeouts: How long one request may take.
+        retry: When a failed request is sent again.
+
+    Raises:
+        ConfigurationError: There is neither a key nor a base URL.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        auth_token: str | None = None,
+        base_url: str | None = None,
+        provider: str | None = None,
+        http_client: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        env = os.environ
+        if provider is not None and provider not in PROVIDERS:
+            raise ConfigurationError(f"no provider {provider!r}: there are {', '.join(PROVIDERS)}")
+        comet = provider == "cometapi" or not any(
+            (
+                api_key,
+                auth_token,
+                base_url,
+                provider,
+                *map(env.get, ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL")),
+            )
+        )
+        if comet and (api_key or env.get("COMETAPI_KEY")):
+            api_key, base_url = api_key or env["COMETAPI_KEY"], base_url or COMETAPI.base_url
+        elif not (api_key or auth_token):
+            api_key, auth_token = env.get("ANTHROPIC_API_KEY"), env.get("ANTHROPIC_AUTH_TOKEN")
+        base_url = base_url or env.get("ANTHROPIC_BASE_URL")
+        if not (api_key or auth_token or base_url):
+            raise ConfigurationError(_NO_KEY)
+        self.base_url = _without_version(base_url or str(ANTHROPIC.base_url))
+        self.provider: Provider = PROVIDERS[provider] if provider else provider_of(self.base_url)
+        self.timeouts = timeouts or Timeouts()
+        self.retry = retry or RetryPolicy()
+        self.http_client = http_client
+        self._key = Secret(api_key) if api_key else None
+        self._token = Secret(auth_token) if auth_token and not api_key else None
+        self._headers = dict(headers or {})
+        self._own: RunVar[Any] = RunVar("agentkit_http_client")  # a pool does not survive its event loop
+
+    def __repr__(self) -> str:
+        return f"Client({self.base_url!r}, provider={self.provider.name!r}, key={self._key or self._token})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes this event loop's connections; a client of the caller's stays open."""
+        own = self._own.get(None)
+        if own is not None:
+            self._own.set(None)
+            await own.aclose()
+
+    async def send(self, transcript: Transcript, request: Request) -> AsyncGenerator[Event]:
+        """Asks for one model turn: its events as they come, then `TurnEnd`, retried as the policy says.
+
+        Raises:
+            TranscriptError: The API would refuse the history.
+            APIError: There is no turn. Nothing was appended.
+        """
+        self._refuse_broken(transcript, request)
+        attempt, waited = 1, 0.0
+        while True:
+            shown = False
+            try:
+                async with aclosing(self._attempt(transcript, request)) as events:
+                    async for event in events:
+                        shown = True
+                        yield event
+                _budget.earn()
+                return
+            except APIError as error:
+                error.attempts = attempt
+                wait = wait_before_retry(error, attempt, waited, self.retry)
+                if wait is None or not _budget.spend():
+                    raise
+                reason = str(error)
+            yield Retry(attempt, wait, reason)
+            await anyio.sleep(wait)
+            attempt, waited = attempt + 1, waited + wait
+            if shown:
+                yield TurnRestarted(attempt, reason)
+
+    async def get(self, path: str) -> Any:
+        """The JSON at `path` of the endpoint, asked for once.
+
+        Raises:
+            APIError: There is none.
+        """
+        async with exchange(
+            self._http(), "GET", self.base_url + path, self._all_headers(None), [], self._timeout(self.timeouts.connect)
+        ) as reply:
+            body = await reply.body()
+        try:
+            return parse_json(body)
+        except ValueError:
+            raise ProtocolError(f"{path} answered with {reply.content_type or 'something'} that is no JSON") from None
+
+    def _refuse_broken(self, transcript: Transcript, request: Request) -> None:
+        container = bool(transcript.container or request.params.get("container"))
+        if problems := transcript.refused(container=container):
+            raise TranscriptError(f"the API would refuse this history: {problems[0].message}")
+
+    async def _attempt(self, transcript: Transcript, request: Request) -> AsyncGenerator[Event]:
+        parts = request.body_parts(transcript.message_parts(), transcript.container)
+        timeout = self._timeout(self.timeouts.stall if request.stream else self.timeouts.reply)
+        url = f"{self.base_url}/v1/messages"
+        async with exchange(self._http(), "POST", url, self._all_headers(request), parts, timeout) as reply:
+            try:
+                if request.stream and reply.content_type != "application/json":
+                    fold = Fold()
+                    async with aclosing(self._fold(reply, fold)) as events:
+                        async for event in events:
+                            yield event
+                    message = fold.message
+                else:
+                    message = parse_message(await reply.body())
+            except APIError as error:
+                error.request_id = error.request_id or reply.request_id
+                raise
+            usage = Usage.from_wire(message.get("usage"))
+            yield TurnEnd(message.get("stop_reason"), usage, reply.request_id, message)
+
+    async def _fold(self, reply: Reply, fold: Fold) -> AsyncGenerator[Event]:
+        if reply.content_type == "text/html":
+            raise ProtocolError("the endpoint answered with a web page: check base_url (it must not end in /v1)")
+        decoder = Decoder()
+        stalled_since: float | None = None
+        async with aclosing(reply.chunks()) as chunks:
+            async for chunk in chunks:
+                progress = False
+                for data in decoder.feed(chunk):
+                    raw = fold.add(data)
+                    if fold.done:
+                        return
+                    if raw is None or raw["type"] == "ping":
+                        continue
+                    progress = True
+                    if (event := _event_of(raw, fold)) is not None:
+                        yield event
+                if progress:
+                    stalled_since = None
+                elif stalled_since is None:
+                    stalled_since = anyio.current_time()
+                elif anyio.current_time() - stalled_since > self.timeouts.stall:
+                    raise APITimeoutError(f"the stream made no progress for {self.timeouts.stall:g} seconds")
+
+    def _timeout(self, read: float) -> tuple[float, float, float, float]:
+        return (self.timeouts.connect, read, self.timeouts.reply, self.timeouts.connect)
+
+    def _http(self) -> Any:
+        if self.http_client is not None:
+            return self.http_client
+        own = self._own.get(None)
+        if own is None:
+            own = new_http_client(self.timeouts)
+            self._own.set(own)
+        return own
+
+    def _all_headers(self, request: Request | None) -> dict[str, str]:
+        headers = {"anthropic-version": self.provider.version, "content-type": "application/json"}
+        if self._key and self.provider.key_header == "x-api-key":
+            headers["x-api-key"] = self._key.reveal()
+        elif secret := self._key or self._token:
+            headers["authorization"] = f"Bearer {secret.reveal()}"
+        headers.update({name.lower(): value for name, value in self._headers.items()})
+        if request:
+            headers.update({name.lower(): value for name, value in request.headers.items()})
+            if request.betas:
+                headers["anthropic-beta"] = ",".join(filter(None, [headers.get("anthropic-beta"), *request.betas]))
+        return headers
+
+
+def _without_version(base_url: str) -> str:
+    return base_url.rstrip("/").removesuffix("/v1")
+
+
+_DELTAS: dict[str, Callable[[dict[str, Any], int], Event | None]] = {
+    "text_delta": lambda delta, index: TextDelta(delta["text"], index),
+    "thinking_delta": lambda delta, index: ThinkingDelta(delta["thinking"], index),
+    "input_json_delta": lambda delta, index: InputDelta(delta["partial_json"], index),
+    "signature_delta": lambda _delta, _index: None,
+    "citations_delta": lambda _delta, _index: None,
+    "compaction_delta": lambda _delta, _index: None,
+}
+
+
+def _event_of(raw: dict[str, Any], fold: Fold) -> Event | None:
+    """What a run reports of one event of the stream."""
+    kind = raw["type"]
+    if kind == "content_block_delta":
+        show = _DELTAS.get(raw["delta"]["type"])
+        return show(raw["delta"], raw["index"]) if show else UnknownEvent(raw)
+    if kind == "content_block_stop":
+        return _block_event(raw["index"], fold.blocks[raw["index"]], fold)
+    if kind in ("message_start", "content_block_start", "message_delta"):
+        return None
+    return UnknownEvent(raw)
+
+
+def _block_event(index: int, block: Block, fold: Fold) -> Event:
+    kind = str(block.get("type"))
+    if kind in ("server_tool_use", "mcp_tool_use"):
+        return ServerToolCall(str(block.get("id")), str(block.get("name")), block.get("input"))
+    if kind.endswith("_tool_result"):
+        content = block.get("content")
+        error = content.get("error_code") if isinstance(content, dict) else None
+        name = next((b.get("name") for b in fold.blocks if b.get("id") == block.get("tool_use_id")), None)
+        name = str(name or kind.removesuffix("_tool_result"))
+        return ServerToolResult(str(block.get("tool_use_id")), name, len(encode(content)), error, block)
+    return ContentBlockStop(index, block)

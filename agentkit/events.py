@@ -1,0 +1,222 @@
+"""What a run reports while it goes on. Every event has a `type`; `as_dict` gives it as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from agentkit.messages import Block, Citation, Usage
+
+__all__ = [
+    "ContentBlockStop",
+    "Event",
+    "InputDelta",
+    "Retry",
+    "RunEnd",
+    "RunStart",
+    "ServerToolCall",
+    "ServerToolResult",
+    "TextDelta",
+    "ThinkingDelta",
+    "ToolCall",
+    "ToolHeld",
+    "ToolProgress",
+    "ToolResult",
+    "TurnEnd",
+    "TurnRestarted",
+    "TurnStart",
+    "UnknownEvent",
+]
+
+
+class Event:
+    """Base of the events of a run."""
+
+    __slots__ = ()
+    type: ClassVar[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON: `type`, then the fields."""
+        return {"type": self.type, **{field.name: _json(getattr(self, field.name)) for field in fields(self)}}  # type: ignore[arg-type]
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Usage):
+        return value.as_dict()
+    if isinstance(value, tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, Citation):
+        return {"url": value.url, "title": value.title, "cited_text": value.cited_text}
+    return value
+
+
+@dataclass(slots=True)
+class RunStart(Event):
+    """A run, a resume or a continuation begins."""
+
+    type: ClassVar[str] = "run_start"
+    run_id: str
+    model: str
+
+
+@dataclass(slots=True)
+class TurnStart(Event):
+    """A model turn is asked for: `turn` counts from 1 in this run."""
+
+    type: ClassVar[str] = "turn_start"
+    turn: int
+
+
+@dataclass(slots=True)
+class TextDelta(Event):
+    """A piece of the text of content block `index`."""
+
+    type: ClassVar[str] = "text_delta"
+    text: str
+    index: int
+
+
+@dataclass(slots=True)
+class ThinkingDelta(Event):
+    """A piece of the model's thinking, as far as the API shows it."""
+
+    type: ClassVar[str] = "thinking_delta"
+    thinking: str
+    index: int
+
+
+@dataclass(slots=True)
+class InputDelta(Event):
+    """A piece of the JSON input of a call: to show, never to run."""
+
+    type: ClassVar[str] = "input_delta"
+    partial_json: str
+    index: int
+
+
+@dataclass(slots=True)
+class ContentBlockStop(Event):
+    """Content block `index` of the reply is complete: `block` is it as it came. The turn may still fail."""
+
+    type: ClassVar[str] = "content_block_stop"
+    index: int
+    block: Block
+
+
+@dataclass(slots=True)
+class UnknownEvent(Event):
+    """A stream event of a type that agentkit does not know, as it came."""
+
+    type: ClassVar[str] = "unknown_event"
+    raw: dict[str, Any]
+
+
+@dataclass(slots=True)
+class ServerToolCall(Event):
+    """The API calls a server tool."""
+
+    type: ClassVar[str] = "server_tool_call"
+    id: str
+    name: str
+    input: Any
+
+
+@dataclass(slots=True)
+class ServerToolResult(Event):
+    """The result of a server tool. `size` is its length in bytes as JSON; `error` its error code."""
+
+    type: ClassVar[str] = "server_tool_result"
+    id: str
+    name: str
+    size: int
+    error: str | None
+    block: Block
+
+
+@dataclass(slots=True)
+class TurnRestarted(Event):
+    """The turn failed after some of it was shown: what was shown of it is void, attempt `attempt` begins."""
+
+    type: ClassVar[str] = "turn_restarted"
+    attempt: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Retry(Event):
+    """The request failed and is sent again after `wait` seconds."""
+
+    type: ClassVar[str] = "retry"
+    attempt: int
+    wait: float
+    reason: str
+
+
+@dataclass(slots=True)
+class TurnEnd(Event):
+    """A model turn is complete and in the transcript. `message` is the reply as it came."""
+
+    type: ClassVar[str] = "turn_end"
+    stop_reason: str | None
+    usage: Usage
+    request_id: str | None
+    message: dict[str, Any]
+
+
+@dataclass(slots=True)
+class ToolCall(Event):
+    """A client tool starts."""
+
+    type: ClassVar[str] = "tool_call"
+    call_id: str
+    name: str
+    input: Any
+
+
+@dataclass(slots=True)
+class ToolProgress(Event):
+    """What a running tool yields."""
+
+    type: ClassVar[str] = "tool_progress"
+    call_id: str
+    name: str
+    text: str
+
+
+@dataclass(slots=True)
+class ToolResult(Event):
+    """A call has ended: `outcome` is done, failed, denied, timed_out, cancelled, unknown or not_run."""
+
+    type: ClassVar[str] = "tool_result"
+    call_id: str
+    name: str
+    outcome: str
+    seconds: float
+    size: int
+    block: Block
+
+
+@dataclass(slots=True)
+class ToolHeld(Event):
+    """A call waits for an approval: `agent.resume(result, decisions={call_id: allow()})`."""
+
+    type: ClassVar[str] = "tool_held"
+    call_id: str
+    name: str
+    input: Any
+
+
+@dataclass(slots=True)
+class RunEnd(Event):
+    """The run is over: `finish` is its reason. `cost` is US dollars, None where it is not known."""
+
+    type: ClassVar[str] = "run_end"
+    finish: str
+    detail: str | None
+    text: str
+    citations: tuple[Citation, ...]
+    usage: Usage
+    cost: float | None
+    turns: int
+    seconds: float
+    run_id: str

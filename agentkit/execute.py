@@ -1,0 +1,281 @@
+"""Runs the calls of a run: validate, hold or allow, record, start, time out, cancel, collect. Concurrently."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import anyio
+
+from agentkit.background import Background
+from agentkit.errors import ToolError
+from agentkit.events import Event, ToolCall, ToolHeld, ToolProgress, ToolResult
+from agentkit.messages import Block, encode
+from agentkit.settings import Limits
+from agentkit.tools import RunContext, Tool
+from agentkit.transcript import Call, Outcome, Transcript
+
+__all__ = ["Calls"]
+
+_Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+_logger = logging.getLogger("agentkit.tools")
+_MAY_HAVE_RUN = "The outcome is unknown: it may or may not have taken effect. Check before repeating it."
+
+
+@dataclass(slots=True)
+class _Ended:
+    """How a tool ended, before it is written down."""
+
+    outcome: Outcome
+    content: str | list[Block]
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Early:
+    """A call that started while the reply still streamed: used only if its turn is committed."""
+
+    block: Block
+    ready: anyio.Event = field(default_factory=anyio.Event)
+    ended: _Ended | None = None
+
+
+class Calls:
+    """The calls of one run, in one task of the run's own, so that a consumer may leave at any event.
+
+    Args:
+        transcript: Where each call writes its entries.
+        tools: By name.
+        deps: For `RunContext`.
+        limits: Of the run.
+        timeout: Seconds for a tool that declares none.
+        deadline: When the run ends, on anyio's clock.
+        clock: Active seconds since the run began.
+    """
+
+    def __init__(
+        self,
+        transcript: Transcript,
+        tools: Mapping[str, Tool],
+        *,
+        deps: Any,
+        limits: Limits,
+        timeout: float,
+        deadline: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._transcript = transcript
+        self._tools = tools
+        self._deps = deps
+        self._timeout = timeout
+        self._deadline = deadline
+        self._clock = clock
+        self._slots = anyio.CapacityLimiter(limits.max_parallel_tools)
+        # Threads that were given up keep their place until they end, so there are more than slots.
+        self._threads = anyio.CapacityLimiter(4 * limits.max_parallel_tools)
+        self._early: dict[str, _Early] = {}
+        self._background: Background | None = None
+
+    def offer(self, block: Block) -> None:
+        """Starts a complete `tool_use` of a turn that still streams, if it is safe to: a valid call of a read tool."""
+        tool = self._tools.get(str(block.get("name")))
+        if tool is None or not tool.is_read or tool.needs_approval:
+            return
+        try:
+            arguments = tool.validate(block.get("input"))
+        except ToolError:
+            return
+        early = self._early[str(block.get("id"))] = _Early(block)
+        self._submit(partial(self._run_early, early, tool, arguments))
+
+    def forget_early(self) -> None:
+        """Drops what was started for a turn that failed."""
+        self._early.clear()
+
+    async def run(self, calls: Sequence[Call]) -> AsyncGenerator[Event]:
+        """Runs `calls` at the same time; each writes its own entries, and its events come as they happen."""
+        for call in calls:
+            self._submit(partial(self._run, call))
+        left = len(calls)
+        while left:
+            event = await self._next_event()
+            left -= isinstance(event, ToolResult | ToolHeld)
+            yield event
+        self._early.clear()
+
+    async def close(self) -> None:
+        """Cancels what still runs and waits for it to be written down."""
+        if self._background:
+            background, self._background = self._background, None
+            await background.stop()
+            self._jobs_in.close()
+            self._events_out.close()
+
+    def _submit(self, job: _Job) -> None:
+        if self._background is None:
+            self._jobs_in, self._jobs_out = anyio.create_memory_object_stream[_Job](math.inf)
+            self._events_in, self._events_out = anyio.create_memory_object_stream[Event](math.inf)
+            self._background = Background(self._work)
+        self._jobs_in.send_nowait(job)
+
+    async def _work(self) -> None:
+        with self._events_in, self._jobs_out:
+            async with anyio.create_task_group() as group:
+                async for job in self._jobs_out:
+                    group.start_soon(job)
+
+    async def _next_event(self) -> Event:
+        try:
+            return await self._events_out.receive()
+        except anyio.EndOfStream:
+            error = self._background.error if self._background else None
+            raise error or RuntimeError("the task of the run's tools has ended") from None
+
+    async def _run(self, call: Call) -> None:
+        """One call, from where its entries say it is to its end."""
+        tool = self._tools.get(str(call.block.get("name")))
+        decision = call.decision
+        if decision and decision.action == "deny":
+            self._end(call, _Ended("denied", f"The user declined this call. {decision.reason}".strip()))
+            return
+        if tool is None:
+            self._end(call, _Ended("failed", self._unknown_tool(str(call.block.get("name")))))
+            return
+        if call.state == "started" and not (tool.is_read or tool.idempotent):
+            self._end(call, _Ended("unknown", f"The process stopped while this call ran. {_MAY_HAVE_RUN}"))
+            return
+        try:
+            arguments = tool.validate(
+                decision.input if decision and decision.input is not None else call.block.get("input")
+            )
+            held = decision is None and call.state == "open" and await self._needs_approval(tool, call, arguments)
+        except ToolError as error:
+            self._end(call, _Ended("failed", error.content))
+            return
+        if held:
+            self._transcript.hold(call)
+            self._emit(ToolHeld(call.call_id, tool.name, call.block.get("input")))
+            return
+        async with self._slots:
+            await self._run_started(call, tool, arguments)
+
+    async def _run_started(self, call: Call, tool: Tool, arguments: dict[str, Any]) -> None:
+        self._transcript.start(call)
+        self._emit(ToolCall(call.call_id, tool.name, arguments_shown(call)))
+        early = self._early.get(str(call.block["id"]))
+        began = anyio.current_time()
+        try:
+            if early and early.block == call.block:
+                await early.ready.wait()
+                ended = early.ended
+            else:
+                ended = await self._call(tool, call.call_id, str(call.block["id"]), arguments)
+        except anyio.get_cancelled_exc_class():
+            text = f"The run was stopped while this call ran. {_MAY_HAVE_RUN}"
+            self._end(call, _Ended("cancelled", text, anyio.current_time() - began))
+            raise
+        if ended is None:
+            raise RuntimeError("an early call ended without a result")
+        self._end(call, ended)
+
+    async def _run_early(self, early: _Early, tool: Tool, arguments: dict[str, Any]) -> None:
+        id_ = str(early.block["id"])
+        try:
+            async with self._slots:
+                early.ended = await self._call(tool, self._transcript.call_id(id_), id_, arguments)
+        finally:
+            early.ready.set()
+
+    async def _call(self, tool: Tool, call_id: str, tool_use_id: str, arguments: dict[str, Any]) -> _Ended:
+        """Enters the tool. Whatever it does, one end comes out, unless the run itself is cancelled."""
+        began = anyio.current_time()
+        seconds = self._timeout if tool.timeout is None else tool.timeout
+        deadline = min(began + seconds, self._deadline)
+        progress = partial(self._progress, call_id, tool.name)
+        ctx = RunContext(
+            deps=self._deps,
+            run_id=self._transcript.run_id,
+            call_id=call_id,
+            tool_use_id=tool_use_id,
+            tool_name=tool.name,
+            deadline=deadline,
+            report=progress,
+        )
+        with anyio.CancelScope(deadline=deadline) as scope:
+            ended = await self._enter(tool, ctx, arguments, progress, scope)
+        if scope.cancelled_caught:
+            ended = _Ended("timed_out", f"Timed out after {seconds:g} seconds. {_MAY_HAVE_RUN}")
+        ended.seconds = anyio.current_time() - began
+        return ended
+
+    async def _enter(
+        self,
+        tool: Tool,
+        ctx: RunContext[Any],
+        arguments: dict[str, Any],
+        progress: Callable[[str], None],
+        scope: anyio.CancelScope,
+    ) -> _Ended:
+        try:
+            return _Ended("done", await tool.run(ctx, arguments, threads=self._threads, progress=progress))
+        except ToolError as error:
+            return _Ended("failed", error.content)
+        except anyio.get_cancelled_exc_class():
+            if scope.cancel_called or self._background is None:
+                raise
+            return _Ended("failed", f"The tool cancelled itself. {_MAY_HAVE_RUN}")
+        except (SystemExit, KeyboardInterrupt):
+            return _Ended("failed", "The tool tried to exit the process.")
+        except BaseException as error:
+            # The text of an exception can hold secrets, so the model gets its class alone.
+            _logger.warning("tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
+            return _Ended("failed", f"The tool failed with {type(error).__name__}.")
+
+    async def _needs_approval(self, tool: Tool, call: Call, arguments: dict[str, Any]) -> bool:
+        if not callable(tool.needs_approval):
+            return tool.needs_approval
+        try:
+            verdict = tool.needs_approval(**arguments)
+            return bool(await verdict if isinstance(verdict, Awaitable) else verdict)
+        except Exception as error:
+            _logger.warning("needs_approval of %s failed", tool.name, exc_info=error)
+            return True
+
+    def _end(self, call: Call, ended: _Ended) -> None:
+        content = ended.content
+        if call.decision and call.decision.action == "edit" and ended.outcome != "unknown":
+            notice = {"type": "text", "text": f"The user changed the input to {encode(call.decision.input).decode()}."}
+            content = [
+                notice,
+                *([{"type": "text", "text": content}] if isinstance(content, str) and content else content),
+            ]
+        block: Block = {"type": "tool_result", "tool_use_id": call.block["id"], "content": content}
+        if ended.outcome != "done":
+            block["is_error"] = True
+        self._transcript.end(call, ended.outcome, block, self._clock())
+        size = len(encode(content))
+        name = str(call.block.get("name"))
+        self._emit(ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, block))
+
+    def _emit(self, event: Event) -> None:
+        self._events_in.send_nowait(event)
+
+    def _progress(self, call_id: str, name: str, text: str) -> None:
+        if call_id in self._transcript.calls:  # what runs early has no turn yet
+            self._emit(ToolProgress(call_id, name, text))
+
+    def _unknown_tool(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._tools, n=3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(self._tools) or 'none'}."
+        return f"There is no tool {name!r}. {hint}"
+
+
+def arguments_shown(call: Call) -> Any:
+    """The input that a call runs with: the model's, or the one that a human put in its place."""
+    edited = call.decision.input if call.decision else None
+    return call.block.get("input") if edited is None else edited

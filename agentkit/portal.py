@@ -1,0 +1,63 @@
+"""The sync door: one background thread with an event loop of its own, for each Client."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+__all__ = ["Portal"]
+
+T = TypeVar("T")
+
+
+class Portal:
+    """Runs async functions for callers that are not async, also where an event loop runs already."""
+
+    def __init__(self) -> None:
+        self._portal: BlockingPortal | None = None
+        self._lock = threading.Lock()
+
+    def call(self, function: Callable[[], Awaitable[T]]) -> T:
+        """Runs `function` on the portal's event loop and waits for it; Ctrl-C cancels it."""
+        future: Future[T] = self._open().start_task_soon(function)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                _wait(future)
+            raise
+
+    def close(self) -> None:
+        """Ends the thread."""
+        with self._lock:
+            portal, self._portal = self._portal, None
+        if portal:
+            portal.call(portal.stop)
+
+    def _open(self) -> BlockingPortal:
+        with self._lock:
+            if self._portal is None:
+                ready: Future[BlockingPortal] = Future()
+                # A daemon: a script that never closes its client must still be able to end.
+                threading.Thread(target=anyio.run, args=(_serve, ready), name="agentkit", daemon=True).start()
+                self._portal = ready.result()
+            return self._portal
+
+
+def _wait(future: Future[T]) -> None:
+    """Until the task has ended, so that what it was doing is written down."""
+    ended = threading.Event()
+    future.add_done_callback(lambda _: ended.set())
+    ended.wait(timeout=10)
+
+
+async def _serve(ready: Future[BlockingPortal]) -> None:
+    async with BlockingPortal() as portal:
+        ready.set_result(portal)
+        await portal.sleep_until_stopped()

@@ -1,0 +1,118 @@
+"""`RunResult`: the view that a run ends with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from agentkit.errors import RunUnfinished
+from agentkit.messages import Block, Citation, Message, Usage, citations_of, sent_content, text_of
+from agentkit.step import Finish
+from agentkit.transcript import Transcript
+
+__all__ = ["Pending", "RunResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A call that waits for an approval: `agent.resume(result, decisions={call_id: allow()})`.
+
+    Attributes:
+        call_id: The key of its decision.
+        name: Of the tool.
+        input: What it would run with.
+    """
+
+    call_id: str
+    name: str
+    input: Any
+
+
+class RunResult:
+    """How a run ended, and all that led to it. It never changes: a run that goes on from it gets a log of its own.
+
+    Attributes:
+        finish: Why the run ended.
+        run_id: Of the run.
+    """
+
+    def __init__(self, transcript: Transcript, finish: Finish) -> None:
+        self._transcript = transcript
+        self.finish = finish
+        self.run_id = transcript.run_id
+
+    def __repr__(self) -> str:
+        return f"RunResult({self.finish.reason!r}, turns={self.turns}, run_id={self.run_id!r})"
+
+    @property
+    def text(self) -> str:
+        """The text of the answer.
+
+        Raises:
+            RunUnfinished: The run ended for another reason than `end_turn` or `stop_sequence`.
+        """
+        if self.finish.reason not in ("end_turn", "stop_sequence"):
+            detail = f" ({self.finish.detail})" if self.finish.detail else ""
+            message = (
+                f"the run ended with {self.finish.reason}{detail}, so it has no answer; .partial_text has what there is"
+            )
+            raise RunUnfinished(message, self)
+        return self.partial_text
+
+    @property
+    def output(self) -> str:
+        """The output of the run: its text.
+
+        Raises:
+            RunUnfinished: As `text`.
+        """
+        return self.text
+
+    @cached_property
+    def partial_text(self) -> str:
+        """The text of the last reply, whether or not it is an answer; a chain of paused turns is one reply."""
+        return text_of(self._answer)
+
+    @property
+    def citations(self) -> list[Citation]:
+        """What the last reply cites, in order."""
+        return list(citations_of(self._answer))
+
+    @cached_property
+    def messages(self) -> list[Message]:
+        """The conversation in wire shape, as it is sent; calls without a result are shown closed."""
+        return self._transcript.messages()
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of the run, resumes included."""
+        return self._transcript.usage
+
+    @property
+    def turns(self) -> int:
+        """Model turns of the run, resumes included."""
+        return self._transcript.turns
+
+    @property
+    def seconds(self) -> float:
+        """Active seconds of the run, as of its last entry."""
+        return self._transcript.elapsed
+
+    @property
+    def pending(self) -> list[Pending]:
+        """Calls that wait for an approval."""
+        return [Pending(c.call_id, str(c.block.get("name")), c.block.get("input")) for c in self._transcript.held()]
+
+    def dump(self) -> dict[str, Any]:
+        """The log as JSON: keep it where you like; `after=` and `resume` take it."""
+        return self._transcript.dump()
+
+    def transcript(self) -> Transcript:
+        """A log that begins with this one, for a run that goes on from here."""
+        return self._transcript.branch()
+
+    @property
+    def _answer(self) -> list[Block]:
+        turns = self._transcript.model_turns(max(self._transcript.answer_from, self._transcript.run_from))
+        return [block for message in turns for block in sent_content(message)]

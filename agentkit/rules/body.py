@@ -1,0 +1,289 @@
+"""What the API refuses about the fields of a request together: tools, models, thinking, sampling, cache marks.
+
+Everything here may trust the shapes that `fields` has looked at.
+
+Source: messages-api.md sections 3, 4, 9, 10.4, 13 to 15, 17; recordings/api-errors.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from agentkit.rules.texts import Problem
+
+__all__ = ["check_together"]
+
+
+class Model(NamedTuple):
+    """What a family of models takes."""
+
+    max_tokens: int
+    thinking: frozenset[str]
+    efforts: frozenset[str] = frozenset()
+    forced: bool = True
+    sampling: bool = False
+    prefill: bool = False
+    system_role: bool = True
+
+
+_OLD = frozenset({"enabled", "disabled"})
+_BOTH = frozenset({"adaptive", "enabled", "disabled"})
+_ADAPTIVE = frozenset({"adaptive", "disabled"})
+_ALWAYS = frozenset({"adaptive"})
+_THREE = frozenset({"low", "medium", "high"})
+_FOUR = _THREE | {"max"}
+_FIVE = _FOUR | {"xhigh"}
+
+_4_5 = Model(64_000, _OLD, sampling=True, prefill=True, system_role=False)
+_4_6 = Model(128_000, _BOTH, _FOUR, sampling=True, system_role=False)
+_4_7 = Model(128_000, _ADAPTIVE, _FIVE, system_role=False)
+_5 = Model(128_000, _ADAPTIVE, _FIVE)
+_FABLE_5 = Model(128_000, _ALWAYS, _FIVE)
+_NEWEST = Model(128_000, _ALWAYS, _FIVE, forced=False)
+
+# By the start of the model's id, the longest counts; other models are not looked at. Source: messages-api.md section 4.
+_MODELS = {
+    "claude-haiku-4-5": _4_5,
+    "claude-sonnet-4-5": _4_5,
+    "claude-opus-4-5": _4_5._replace(efforts=_THREE),
+    "claude-sonnet-4-6": _4_6,
+    "claude-opus-4-6": _4_6,
+    "claude-opus-4-7": _4_7,
+    "claude-opus-4-8": _5,
+    "claude-sonnet-5": _4_7,
+    "claude-opus-5": _5,
+    "claude-fable-5": _FABLE_5,
+    "claude-mythos-5": _FABLE_5,
+    "claude-haiku-5-5": _5,
+    "claude-sonnet-5-5": _NEWEST._replace(thinking=frozenset({"adaptive", "between_tools"})),
+    "claude-opus-5-5": _NEWEST,
+    "claude-fable-5-1": _NEWEST,
+    "claude-fable-5-2": _NEWEST,
+    "claude-mythos-5-1": _NEWEST,
+    "claude-mythos-5-2": _NEWEST,
+}
+
+_DOCS = "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking"
+_DOCS_2025 = (
+    "Please consult our documentation at https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking"
+)
+_STRICT_TOOLS = 20
+_CACHE_MARKS = 4
+_VALUES = {"enum", "const", "default", "examples"}  # what is in a schema and is no schema
+# What an assistant turn that the API paused holds: it is continued, not prefilled. Source: messages-api.md 15.9, 26.2.
+_PAUSED = {"server_tool_use", "mcp_tool_use", "compaction"}
+
+
+def check_together(body: Mapping[str, Any]) -> Iterator[Problem]:
+    """The problems of well-shaped fields with each other and with the model."""
+    for look in _LOOKS:
+        yield from look(body, _model(body["model"]))
+
+
+def _model(name: str) -> Model | None:
+    starts = [start for start in _MODELS if name.startswith(start)]
+    return _MODELS[max(starts, key=len)] if starts else None
+
+
+def _output_limit(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    given = body["max_tokens"]
+    if model and given > model.max_tokens:
+        text = f"{given} > {model.max_tokens}, which is the maximum allowed number of output tokens for {body['model']}"
+        yield Problem("max_tokens", "max_tokens", f"max_tokens: {text}")
+
+
+def _tool_names(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    names = [tool["name"] for tool in _tools(body) if isinstance(tool.get("name"), str)]
+    if len(set(names)) < len(names):
+        yield Problem("tool_name_duplicate", "tools", "tools: Tool names must be unique.")
+    choice = body.get("tool_choice")
+    if choice and not _tools(body):
+        text = "tool_choice may only be specified while providing tools."
+        yield Problem("tool_choice_without_tools", "tool_choice", text)
+    elif choice and choice["type"] == "tool" and choice["name"] not in names:
+        yield Problem("tool_choice_unknown", "tool_choice", f"Tool '{choice['name']}' not found in provided tools")
+
+
+def _deferred(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    if _tools(body) and all(tool.get("defer_loading") for tool in _tools(body)):
+        text = "At least one tool must have defer_loading=false. All tools cannot be deferred"
+        yield Problem("tools_deferred", "tools", text)
+
+
+def _strict(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    strict = sum(tool.get("strict") is True for tool in _tools(body))
+    if strict > _STRICT_TOOLS:
+        text = (
+            f"Too many strict tools ({strict}). The maximum number of strict tools supported is {_STRICT_TOOLS}. "
+            "Try reducing the number of tools marked as strict."
+        )
+        yield Problem("strict_tools", "tools", text)
+
+
+def _closed(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    """A grammar knows closed objects only. Source: messages-api.md section 13; api-errors.md parts A and B."""
+    strict = [(f"tools.{at}.custom", tool) for at, tool in enumerate(_tools(body)) if tool.get("strict") is True]
+    schemas = [(path, tool.get("input_schema")) for path, tool in strict]
+    config, alias = body.get("output_config", {}).get("format"), body.get("output_format")
+    schemas += [("output_config.format.schema", config["schema"])] if config else []
+    schemas += [("output_format.schema", alias["schema"])] if alias else []
+    for path, schema in schemas:
+        if _has_open_object(schema):
+            text = "For 'object' type, 'additionalProperties' must be explicitly set to false"
+            yield Problem("schema_open", path, f"{path}: {text}")
+
+
+def _has_open_object(schema: Any) -> bool:
+    left = [schema]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += part
+        elif isinstance(part, dict):
+            if part.get("type") == "object" and part.get("additionalProperties") is not False:
+                return True
+            left += [value for key, value in part.items() if key not in _VALUES]
+    return False
+
+
+def _forced(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    if body.get("tool_choice", {}).get("type") not in ("any", "tool"):
+        return
+    if model and not model.forced:
+        text = 'tool_choice: type "tool" and "any" are not supported for this model.'
+        yield Problem("tool_choice_forced", "tool_choice", text)
+    if body.get("thinking", {}).get("type") == "enabled":
+        text = "Thinking may not be enabled when tool_choice forces tool use."
+        yield Problem("thinking_forced", "thinking", text)
+
+
+def _thinking(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    thinking = body.get("thinking", {})
+    kind = thinking.get("type")
+    if model and kind and kind not in model.thinking:
+        yield Problem("thinking_type", "thinking.type", _UNSUPPORTED[kind])
+    elif kind == "enabled" and thinking["budget_tokens"] >= body["max_tokens"]:
+        text = f"`max_tokens` must be greater than `thinking.budget_tokens`. {_DOCS}#max-tokens-and-context-window-size"
+        yield Problem("thinking_budget", "max_tokens", text)
+    if kind == "enabled" and body.get("temperature", 1) != 1:
+        text = "`temperature` may only be set to 1 when thinking is enabled."
+        where = "#important-considerations-when-using-extended-thinking"
+        yield Problem("thinking_temperature", "temperature", f"{text} {_DOCS_2025}{where}")
+
+
+# Source: messages-api.md section 4; the end of the second is not known.
+_UNSUPPORTED = {
+    "enabled": (
+        '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and '
+        '"output_config.effort" to control thinking behavior.'
+    ),
+    "disabled": '"thinking.type.disabled" is not supported for this model.',
+    "between_tools": '"thinking.type.between_tools" is not supported for this model.',
+    "adaptive": "adaptive thinking is not supported on this model",
+}
+
+
+def _effort(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    effort = body.get("output_config", {}).get("effort")
+    if not model or not effort or effort in model.efforts:
+        return
+    text = f"This model does not support effort level '{effort}'. Supported levels: {', '.join(sorted(model.efforts))}."
+    if not model.efforts:
+        text = "This model does not support the effort parameter."
+    yield Problem("effort", "output_config.effort", text)
+
+
+def _sampling(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    for name, default in (("temperature", 1), ("top_p", 1), ("top_k", None)):
+        if model and not model.sampling and body.get(name, default) != default:
+            yield Problem("sampling", name, f"`{name}` is deprecated for this model.")
+    if model and model.prefill and "temperature" in body and "top_p" in body:
+        text = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+        yield Problem("sampling_both", "temperature", text)
+
+
+def _system_role(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    if model and not model.system_role and any(message["role"] == "system" for message in body["messages"]):
+        text = (
+            'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, '
+            'not "system" as an input message role.'
+        )
+        yield Problem("system_role", "messages", text)
+
+
+def _system_text(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    """An empty string is no system prompt; everything else follows the rules of text (probe)."""
+    system = body.get("system", "")
+    texts = [system] if isinstance(system, str) else [block["text"] for block in system]
+    if isinstance(system, list) and not all(texts):
+        yield Problem("text_empty", "system", "system: text content blocks must be non-empty")
+    elif any(texts) and not any(text.strip() for text in texts):
+        yield Problem("text_blank", "system", "system: text content blocks must contain non-whitespace text")
+
+
+def _last_turn(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    """An assistant message at the end is a prefill, unless it is empty or paused."""
+    blocks: list[Any] = []
+    for message in reversed(body["messages"]):
+        if message["role"] != "assistant":
+            break
+        content = message["content"]
+        blocks = ([{"type": "text", "text": content}] if isinstance(content, str) else content) + blocks
+    kinds = {block["type"] for block in blocks}
+    if not blocks or not kinds.isdisjoint(_PAUSED) or any(kind.endswith("_tool_result") for kind in kinds):
+        return
+    if model and not model.prefill:
+        text = "This model does not support assistant message prefill. The conversation must end with a user message."
+        yield Problem("prefill", "messages", text)
+    elif blocks[-1]["type"] == "text" and blocks[-1]["text"] != blocks[-1]["text"].rstrip():
+        text = "messages: final assistant content cannot end with trailing whitespace"
+        yield Problem("prefill_whitespace", "messages", text)
+
+
+def _cache(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    marks = list(_marks(body))
+    automatic = isinstance(body.get("cache_control"), dict)
+    if len(marks) + automatic > _CACHE_MARKS:
+        text = f"A maximum of {_CACHE_MARKS} blocks with cache_control may be provided. Found {len(marks) + automatic}."
+        yield Problem("cache_marks", "cache_control", text)
+    short = False
+    for path, block in marks:
+        ttl = block["cache_control"].get("ttl") or "5m"
+        if block.get("text") == "":
+            yield Problem("cache_empty", path, f"{path}.text: cache_control cannot be set for empty text blocks")
+        if short and ttl == "1h":
+            text = (
+                "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks "
+                "are processed in the following order: `tools`, `system`, `messages`."
+            )
+            yield Problem("cache_order", f"{path}.cache_control.ttl", f"{path}.cache_control.ttl: {text}")
+        short = short or ttl == "5m"
+
+
+def _marks(body: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every block that has a cache mark, in the order of the prompt."""
+    yield from _marked("tools", _tools(body))
+    yield from _marked("system", body.get("system"))
+    for at, message in enumerate(body["messages"]):
+        yield from _marked(f"messages.{at}.content", message["content"])
+
+
+def _marked(path: str, blocks: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    for at, block in enumerate(blocks) if isinstance(blocks, list) else ():
+        if isinstance(block, dict):
+            if block.get("type") == "tool_result":
+                yield from _marked(f"{path}.{at}.tool_result.content", block.get("content"))
+            if isinstance(block.get("cache_control"), dict):
+                yield f"{path}.{at}", block
+
+
+def _tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tools: list[dict[str, Any]] = body.get("tools", [])
+    return tools
+
+
+_LOOKS = (
+    _tool_names, _deferred, _strict, _closed, _forced, _output_limit, _thinking, _effort, _sampling, _cache, _system_role,
+    _system_text, _last_turn,
+)  # fmt: skip

@@ -1,0 +1,152 @@
+"""`Run`: a run that goes on, as its consumer sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from agentkit.errors import ConfigurationError
+from agentkit.events import Event, RunEnd, TextDelta
+from agentkit.execute import Calls
+from agentkit.loop import Send, loop
+from agentkit.request import Request
+from agentkit.result import RunResult
+from agentkit.settings import Limits
+from agentkit.step import Finish
+from agentkit.tools import Tool
+from agentkit.transcript import Transcript
+
+__all__ = ["Run"]
+
+
+class Run:
+    """A run: iterate over its events, then read `result`.
+
+    No cancel scope or task group is open between two events, so a consumer may leave at any of them. Leaving the
+    context manager ends the run and writes down how its calls ended.
+
+    Attributes:
+        run_id: Names the run.
+        result: The `RunResult`, set when the run has ended, in whatever way.
+    """
+
+    result: RunResult
+
+    def __init__(
+        self,
+        transcript: Transcript,
+        *,
+        send: Send,
+        request: Request,
+        limits: Limits,
+        tools: Mapping[str, Tool],
+        tool_timeout: float,
+        deps: Any,
+    ) -> None:
+        self.run_id = transcript.run_id
+        self._transcript = transcript
+        self._send = send
+        self._request = request
+        self._limits = limits
+        self._tools = tools
+        self._tool_timeout = tool_timeout
+        self._deps = deps
+        self._events: AsyncGenerator[Event | Finish] | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._cancelled = False
+
+    async def __aenter__(self) -> Self:
+        began = anyio.current_time() - self._transcript.elapsed
+
+        def clock() -> float:
+            return anyio.current_time() - began
+
+        self._deadline = began + self._limits.max_seconds
+        calls = Calls(
+            self._transcript,
+            self._tools,
+            deps=self._deps,
+            limits=self._limits,
+            timeout=self._tool_timeout,
+            deadline=self._deadline,
+            clock=clock,
+        )
+        self._events = loop(self._transcript, self._send, calls, self._request, self._limits, clock)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+        self._settle(Finish("cancelled", "the consumer left before the end"))
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._events is None:
+            raise ConfigurationError("a run is a context manager: `async with agent.stream(…) as run:`")
+        if hasattr(self, "result"):
+            raise StopAsyncIteration
+        if self._cancelled:
+            return await self._stopped()
+        try:
+            # Closed again before the event is handed over.
+            with anyio.CancelScope(deadline=self._deadline) as self._scope:
+                event = await anext(self._events)
+        except BaseException as error:
+            is_cancel = isinstance(error, anyio.get_cancelled_exc_class())
+            self._settle(Finish("cancelled", "by the caller") if is_cancel else Finish("error", str(error)))
+            if hasattr(error, "result"):
+                error.result = self.result
+            raise
+        if self._scope.cancelled_caught:
+            return await self._stopped()
+        return self._end(event) if isinstance(event, Finish) else event
+
+    @property
+    def text_stream(self) -> AsyncIterator[str]:
+        """The model's text as it comes. Text of a turn that was restarted comes again: the events tell."""
+        return self._text()
+
+    def cancel(self) -> None:
+        """Ends the run with the outcome `cancelled`, at once: to be called on the run's event loop."""
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def _text(self) -> AsyncIterator[str]:
+        async for event in self:
+            if isinstance(event, TextDelta):
+                yield event.text
+
+    async def _stopped(self) -> Event:
+        await self._close()
+        return self._end(Finish("cancelled") if self._cancelled else Finish("max_seconds", "the time is up"))
+
+    async def _close(self) -> None:
+        if self._events is not None:
+            with anyio.CancelScope(shield=True):
+                await self._events.aclose()
+
+    def _settle(self, finish: Finish) -> None:
+        if not hasattr(self, "result"):
+            self.result = RunResult(self._transcript, finish)
+
+    def _end(self, finish: Finish) -> RunEnd:
+        self._settle(finish)
+        result = self.result
+        return RunEnd(
+            finish=finish.reason,
+            detail=finish.detail,
+            text=result.partial_text,
+            citations=tuple(result.citations),
+            usage=result.usage,
+            cost=None,
+            turns=result.turns,
+            seconds=result.seconds,
+            run_id=self.run_id,
+        )

@@ -1,0 +1,297 @@
+"""Bytes → events → turn. Pure, linear in the bytes, and the same for any split of them.
+
+`Decoder` reads server-sent events as the WHATWG says; `Fold` puts the events of one reply together. A turn
+exists only once `message_stop` has come: `Fold.message` raises before that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from pydantic_core import from_json
+
+from agentkit.errors import APIError, ProtocolError, StreamTruncated, status_error
+
+__all__ = ["MAX_EVENT_BYTES", "MAX_REPLY_BYTES", "Decoder", "Fold", "parse_json", "parse_message"]
+
+MAX_EVENT_BYTES = 32 * 1024 * 1024
+"""A fetched page or PDF comes whole in one event; more than this is no reply of the API."""
+MAX_REPLY_BYTES = 256 * 1024 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Strict JSON: no NaN, integers exact, nesting bounded.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError:
+        # A lone surrogate escape is valid JSON that the faster parser refuses.
+        if b"\\ud" not in (data if isinstance(data, bytes) else data.encode("utf-8", "replace")).lower():
+            raise
+        return json.loads(data, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+class Decoder:
+    """Server-sent events from bytes.
+
+    Args:
+        max_event_bytes: A longer event is an error.
+        max_bytes: A longer stream is an error.
+    """
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES, max_bytes: int = MAX_REPLY_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._max_bytes = max_bytes
+        self._seen_bytes = 0
+        self._pieces: list[bytes] = []  # of the event that has not ended yet
+        self._size = 0
+        self._after_cr = False
+        self._start: bytes | None = b""  # until a byte order mark is ruled out
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The `data` of each event that `chunk` completes, in order.
+
+        Raises:
+            ProtocolError: The event or the stream is too long.
+        """
+        self._seen_bytes += len(chunk)
+        if self._seen_bytes > self._max_bytes:
+            raise ProtocolError(f"the reply is longer than {self._max_bytes} bytes", retryable=False)
+        if self._start is not None:
+            chunk = self._without_bom(self._start + chunk)
+        chunk = self._with_line_feeds(chunk)
+        if not chunk:
+            return []
+        ended: list[bytes] = []
+        if self._pieces and chunk[0] == 10 and self._pieces[-1][-1] == 10:
+            ended.append(self._take(b""))
+            chunk = chunk[1:]
+        first, *rest = chunk.split(b"\n\n")
+        if rest:
+            ended.append(self._take(first))
+            *whole, first = rest
+            ended += whole
+        if first:
+            self._pieces.append(first)
+            self._size += len(first)
+        if self._size > self._max_event_bytes:
+            raise ProtocolError(f"an event is longer than {self._max_event_bytes} bytes", retryable=False)
+        return [data for event in ended if (data := _data_of(event))]
+
+    def _take(self, last: bytes) -> bytes:
+        event = b"".join([*self._pieces, last]) if self._pieces else last
+        self._pieces.clear()
+        self._size = 0
+        return event
+
+    def _without_bom(self, start: bytes) -> bytes:
+        if len(start) < 3 and _BOM.startswith(start):
+            self._start = start
+            return b""
+        self._start = None
+        return start.removeprefix(_BOM)
+
+    def _with_line_feeds(self, chunk: bytes) -> bytes:
+        if self._after_cr and chunk:
+            self._after_cr = False
+            chunk = chunk.removeprefix(b"\n")
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return chunk
+
+
+def _data_of(event: bytes) -> bytes:
+    """The data of one event. Its name is left out: the wire repeats it in the data as `type`."""
+    lines = [line for line in event.split(b"\n") if line.startswith(b"data:")]
+    found = [line[6:] if line.startswith(b" ", 5) else line[5:] for line in lines]
+    return found[0] if len(found) == 1 else b"\n".join(found)
+
+
+# What a delta adds to its block, by its type: (key, how). Source: messages-api.md section 8.
+_APPEND_TEXT = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "input_json_delta": "partial_json",
+}
+
+
+class Fold:
+    """The events of one reply, put together.
+
+    `add` takes the data of one event and returns it parsed, None where there is nothing to it. After
+    `content_block_stop`, `blocks[index]` is complete; after `message_stop`, `message` is.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[dict[str, Any]] = []
+        self.done = False
+        self._message: dict[str, Any] | None = None
+        self._open: dict[int, list[str]] = {}  # pieces of text or JSON, by block
+        self._count = 0
+
+    def add(self, data: bytes) -> dict[str, Any] | None:
+        """Takes one event.
+
+        Raises:
+            ProtocolError: The events make no message.
+            APIStatusError: It was an `error` event.
+        """
+        self._count += 1
+        if data == b"[DONE]":  # some gateways close with OpenAI's mark
+            return None
+        try:
+            event = parse_json(data)
+            kind = event["type"]
+            fold = _FOLDS.get(kind)
+            if fold:
+                fold(self, event)
+        except APIError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ProtocolError(f"event {self._count} of the stream is broken: {_short(error)}") from None
+        return event  # type: ignore[no-any-return]
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The whole message as it came.
+
+        Raises:
+            StreamTruncated: `message_stop` has not come.
+        """
+        if not self.done or self._message is None:
+            raise StreamTruncated(f"the stream ended after {self._count} events, before message_stop")
+        return _with_distinct_calls(self._message)
+
+    def _on_message_start(self, event: dict[str, Any]) -> None:
+        if self._message is not None:
+            raise ProtocolError(f"event {self._count} of the stream starts a second message")
+        message = dict(event["message"])
+        message["content"] = self.blocks
+        self._message = message
+
+    def _on_block_start(self, event: dict[str, Any]) -> None:
+        if self._message is None or event["index"] != len(self.blocks):
+            raise ProtocolError(f"event {self._count} of the stream starts block {event['index']} out of order")
+        self.blocks.append(dict(event["content_block"]))
+        self._open[event["index"]] = []
+
+    def _on_delta(self, event: dict[str, Any]) -> None:
+        pieces = self._open.get(event["index"])
+        if pieces is None:
+            raise ProtocolError(f"event {self._count} of the stream belongs to no open block")
+        delta = event["delta"]
+        key = _APPEND_TEXT.get(delta["type"])
+        if key:
+            pieces.append(delta[key])
+        elif delta["type"] == "citations_delta":
+            block = self.blocks[event["index"]]
+            block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+        else:
+            _merge(self.blocks[event["index"]], delta)
+
+    def _on_block_stop(self, event: dict[str, Any]) -> None:
+        pieces = self._open.pop(event["index"], None)
+        if pieces is None:
+            raise ProtocolError(f"event {self._count} of the stream ends a block that is not open")
+        block = self.blocks[event["index"]]
+        text = "".join(pieces)
+        if block.get("type") in ("text", "thinking"):
+            key = str(block["type"])
+            block[key] = (block.get(key) or "") + text
+        elif text:
+            block["input"] = _input_of(text)
+        elif str(block.get("type")).endswith("tool_use"):
+            block.setdefault("input", {})
+
+    def _on_message_delta(self, event: dict[str, Any]) -> None:
+        if self._message is None:
+            raise ProtocolError(f"event {self._count} of the stream comes before message_start")
+        usage = self._message.get("usage") or {}
+        known = {name: value for name, value in (event.get("usage") or {}).items() if value is not None}
+        self._message["usage"] = {**usage, **known}
+        self._message.update(event["delta"])
+        self._message.update({name: event[name] for name in event.keys() - {"type", "delta", "usage"}})
+
+    def _on_message_stop(self, event: dict[str, Any]) -> None:
+        if self._message is None or self._open:
+            raise ProtocolError(f"event {self._count} of the stream ends the message too early")
+        self.done = True
+
+    def _on_error(self, event: dict[str, Any]) -> None:
+        raise status_error(200, event)
+
+
+_FOLDS = {
+    "message_start": Fold._on_message_start,
+    "content_block_start": Fold._on_block_start,
+    "content_block_delta": Fold._on_delta,
+    "content_block_stop": Fold._on_block_stop,
+    "message_delta": Fold._on_message_delta,
+    "message_stop": Fold._on_message_stop,
+    "error": Fold._on_error,
+}
+
+
+def _merge(block: dict[str, Any], delta: dict[str, Any]) -> None:
+    """What a delta without a rule of its own adds (`signature_delta`, `compaction_delta`, future ones)."""
+    for key, value in delta.items():
+        if key == "type":
+            continue
+        before = block.get(key)
+        block[key] = before + value if isinstance(before, str) and isinstance(value, str) else value
+
+
+def _input_of(text: str) -> Any:
+    """The input of a call; what is no JSON stays text, so that nothing can take it for a finished input."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        return text
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def parse_message(body: bytes) -> dict[str, Any]:
+    """The message of a reply that was not streamed.
+
+    Raises:
+        ProtocolError: It is no message.
+    """
+    try:
+        message = parse_json(body)
+    except ValueError as error:
+        raise ProtocolError(f"the reply is no JSON: {_short(error)}") from None
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, list) or not all(
+        isinstance(b, dict) and isinstance(b.get("type"), str) for b in content
+    ):
+        raise ProtocolError("the reply is JSON, but no message")
+    return _with_distinct_calls(message)
+
+
+_CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+def _with_distinct_calls(message: dict[str, Any]) -> dict[str, Any]:
+    """Each call needs an id of its own, or its result could not be told from another's."""
+    ids = [block.get("id") for block in message["content"] if block.get("type") == "tool_use"]
+    for id_ in ids:
+        if not isinstance(id_, str) or not _CALL_ID.fullmatch(id_):
+            raise ProtocolError(f"the reply has a tool_use with the id {id_!r}")
+    if len(set(ids)) != len(ids):
+        raise ProtocolError("the reply has two tool_use blocks with one id")
+    return message

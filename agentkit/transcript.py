@@ -1,0 +1,366 @@
+"""The log of a run, its folds, and the bytes that are sent.
+
+A transcript is an append-only log of entries, each a JSON object:
+
+| `entry` | means |
+|---|---|
+| `run` | a run, a resume or a continuation begins |
+| `input` | what the user said, until a turn carries it |
+| `turn` | a message: the model's (`message`, as it came), the user's (what is owed and waits), or `given` |
+| `call` | a call of a client tool was held, started or ended with its result |
+| `decision` | a held call was allowed, denied or edited |
+
+Everything else here is a fold over the log, kept up to date in O(1) at each append.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from agentkit.errors import ConfigurationError, TranscriptError
+from agentkit.messages import Block, Message, Usage, client_calls, encode, sent_content
+from agentkit.rules import Check, Problem
+from agentkit.stream import parse_json
+
+__all__ = ["Call", "Decision", "Outcome", "Transcript"]
+
+Outcome = Literal["done", "failed", "denied", "timed_out", "cancelled", "unknown", "not_run"]
+FORMAT = 1
+_SLAB_BYTES = 1 << 20  # httpx is slow on many small pieces, and joining all of them is quadratic over a run
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a human (or a program of theirs) decided on a held call: see `allow`, `deny` and `edit`."""
+
+    action: Literal["allow", "deny", "edit"]
+    reason: str = ""
+    input: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One `tool_use` of the last model turn.
+
+    Attributes:
+        call_id: Names it within the transcript: `turn:tool_use_id`.
+        block: The `tool_use` block as it came.
+        state: open, held, started or ended.
+        decision: On a held call, once there is one.
+        result: The `tool_result` block, once it has ended.
+        outcome: How it ended.
+    """
+
+    call_id: str
+    block: Block
+    state: Literal["open", "held", "started", "ended"] = "open"
+    decision: Decision | None = None
+    result: Block | None = None
+    outcome: Outcome | None = None
+
+
+class _Body:
+    """The JSON array of messages as bytes that only grow; neighbours of one role share a message."""
+
+    def __init__(self) -> None:
+        self._slabs: list[bytes] = []
+        self._tail: list[bytes] = []
+        self._tail_size = 0
+        self.size = 0
+        self.role: str | None = None
+
+    def add(self, role: str, content: bytes) -> None:
+        """Adds encoded blocks, without the brackets around them."""
+        if role == self.role:
+            piece = b"," + content
+        else:
+            piece = (b"]}," if self.role else b"[") + b'{"role":' + encode(role) + b',"content":[' + content
+        self.role = role
+        self.size += len(piece)
+        self._tail.append(piece)
+        self._tail_size += len(piece)
+        if self._tail_size >= _SLAB_BYTES:
+            self._slabs.append(b"".join(self._tail))
+            self._tail = []
+            self._tail_size = 0
+
+    def parts(self) -> list[bytes]:
+        return [*self._slabs, b"".join([*self._tail, b"]}]" if self.role else b"[]"])]
+
+    def branch(self) -> _Body:
+        twin = copy.copy(self)
+        twin._slabs, twin._tail = self._slabs.copy(), self._tail.copy()
+        return twin
+
+
+class Transcript:
+    """The log and its folds. Only `append` changes it.
+
+    Attributes:
+        entries: The log.
+        calls: Calls of the last model turn by `call_id`, in the order of the turn; empty once they are answered.
+        waiting: Input that no turn carries yet.
+        server_open: Ids of server tool uses that have no result yet.
+        last: The last model turn as it came, None before the first.
+        at_model_turn: Whether the last turn is the model's.
+        turns: Model turns since the run began (resumes are the same run).
+        pauses: Paused model turns in a row.
+        tool_calls: Calls started since the run began.
+        usage: Since the run began.
+        elapsed: Active seconds since the run began.
+        container: Id of the container that the API keeps for this conversation.
+        problems: What the API would refuse.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.run_id = ""
+        self.calls: dict[str, Call] = {}
+        self.waiting: list[Block] = []
+        self.server_open: set[str] = set()
+        self.last: dict[str, Any] | None = None
+        self.at_model_turn = False
+        self.answer_from = 0
+        self.run_from = 0
+        self.turns = 0
+        self.pauses = 0
+        self.tool_calls = 0
+        self.usage = Usage()
+        self.elapsed = 0.0
+        self.container: str | None = None
+        self.problems: list[Problem] = []
+        self._model_turns = 0
+        self._context_tokens = 0
+        self._counted_bytes = 0
+        self._check = Check()
+        self._body = _Body()
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Writes one entry: folds it, then it is part of the log."""
+        _FOLDS[entry["entry"]](self, entry)
+        self.entries.append(entry)
+
+    def begin(self, run_id: str, *, resume: bool = False) -> None:
+        """Begins a run; `resume` goes on with the one before, whose limits go on counting."""
+        self.append({"entry": "run", "run_id": run_id, "resume": resume})
+
+    def give(self, messages: Iterable[Message]) -> None:
+        """Takes messages of the caller. The last one waits, if it is the user's; those before it are turns.
+
+        Raises:
+            TranscriptError: The API would refuse them.
+        """
+        *before, last = messages
+        for message in before:
+            self._give_turn(message)
+        if last["role"] == "user":
+            self.append({"entry": "input", "content": last["content"]})
+        else:
+            self._give_turn(last)
+        if self.problems:
+            raise TranscriptError(self.problems[0].message)
+        if last["role"] == "assistant" and client_calls(last["content"]):  # type: ignore[arg-type]
+            raise TranscriptError("the messages end with a tool_use: give its tool_result, or continue with after=")
+
+    def _give_turn(self, message: Message) -> None:
+        if message["role"] == "user":
+            self.append({"entry": "input", "content": message["content"]})
+            self.append({"entry": "turn", "role": "user"})
+        else:
+            self.append({"entry": "turn", "role": message["role"], "given": message["content"]})
+
+    def take_turn(self, message: dict[str, Any], request_id: str | None, elapsed: float) -> None:
+        """Appends a model turn: `message` as it came."""
+        self.append(
+            {"entry": "turn", "role": "assistant", "message": message, "request_id": request_id, "elapsed": elapsed}
+        )
+
+    def answer(self) -> None:
+        """Appends the one user turn that follows a model turn: results in call order, then waiting input."""
+        self.append({"entry": "turn", "role": "user"})
+
+    def hold(self, call: Call) -> None:
+        """Writes that a call waits for an approval."""
+        self.append({"entry": "call", "call": call.call_id, "state": "held"})
+
+    def start(self, call: Call) -> None:
+        """Writes the intent of a call, before its effect."""
+        self.append({"entry": "call", "call": call.call_id, "state": "started"})
+
+    def end(self, call: Call, outcome: Outcome, result: Block, elapsed: float | None = None) -> None:
+        """Writes how a call ended."""
+        entry = {"entry": "call", "call": call.call_id, "state": "ended", "outcome": outcome, "result": result}
+        self.append(entry if elapsed is None else {**entry, "elapsed": elapsed})
+
+    def decide(self, call_id: str, decision: Decision) -> None:
+        """Writes a decision on a held call.
+
+        Raises:
+            ConfigurationError: No such call waits for one.
+        """
+        call = self.calls.get(call_id)
+        if call is None or call.state != "held" or call.decision is not None:
+            held = ", ".join(call.call_id for call in self.held()) or "none"
+            raise ConfigurationError(f"no call {call_id!r} waits for a decision (waiting: {held})")
+        entry = {"entry": "decision", "call": call_id, "action": decision.action}
+        self.append({**entry, "reason": decision.reason, "input": decision.input})
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Of the last model turn."""
+        return self.last.get("stop_reason") if self.last else None
+
+    def held(self) -> list[Call]:
+        """Calls that wait for a decision."""
+        return [call for call in self.calls.values() if call.state == "held" and call.decision is None]
+
+    def unended(self) -> list[Call]:
+        """Calls of the last model turn that have no result yet."""
+        return [call for call in self.calls.values() if call.state != "ended"]
+
+    def input_estimate(self) -> int:
+        """Tokens of the next request, roughly: what the API counted last, and a third of the bytes since."""
+        return self._context_tokens + (self._body.size - self._counted_bytes) // 3
+
+    def refused(self, *, container: bool = True) -> list[Problem]:
+        """What the API would refuse if the history were sent as it is."""
+        return self.problems or self._check.end(container=container)
+
+    def message_parts(self) -> list[bytes]:
+        """The JSON array of messages, in a few large parts."""
+        return self._body.parts()
+
+    def call_id(self, tool_use_id: str) -> str:
+        """What a call of the next model turn will be called."""
+        return f"{self._model_turns + 1}:{tool_use_id}"
+
+    def messages(self) -> list[Message]:
+        """The history in wire shape, as it is sent; calls without a result are shown closed, waiting input follows."""
+        closed = self.branch()
+        for call in closed.unended():
+            closed.end(
+                call,
+                "not_run",
+                {"type": "tool_result", "tool_use_id": call.block["id"], "content": _OPEN, "is_error": True},
+            )
+        if closed.calls or closed.waiting:
+            closed.server_open.clear()
+            closed.answer()
+        return parse_json(b"".join(closed.message_parts()))  # type: ignore[no-any-return]
+
+    def model_turns(self, start: int) -> list[dict[str, Any]]:
+        """Messages of the model turns from entry `start` of the log on."""
+        return [entry["message"] for entry in self.entries[start:] if entry["entry"] == "turn" and "message" in entry]
+
+    def branch(self) -> Transcript:
+        """A transcript of its own that begins as this one is; encoded bytes are shared."""
+        twin = copy.copy(self)
+        twin.entries, twin.calls, twin.waiting = self.entries.copy(), self.calls.copy(), self.waiting.copy()
+        twin.server_open, twin.problems = self.server_open.copy(), self.problems.copy()
+        twin._check, twin._body = self._check.copy(), self._body.branch()
+        return twin
+
+    def dump(self) -> dict[str, Any]:
+        """The log as JSON, for a database of your own."""
+        return {"agentkit": FORMAT, "entries": parse_json(encode(self.entries))}
+
+    @classmethod
+    def load(cls, dump: Any) -> Transcript:
+        """The transcript of a `dump()`.
+
+        Raises:
+            ConfigurationError: It is none, or of a newer agentkit.
+        """
+        if not isinstance(dump, dict) or not isinstance(dump.get("entries"), list):
+            raise ConfigurationError("this is not what result.dump() gave: it needs `agentkit` and `entries`")
+        if dump.get("agentkit") != FORMAT:
+            raise ConfigurationError(f"this dump has format {dump.get('agentkit')!r}, and this agentkit reads {FORMAT}")
+        transcript = cls()
+        for at, entry in enumerate(dump["entries"]):
+            try:
+                transcript.append(entry)
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                raise ConfigurationError(f"entry {at} of the dump is broken: {type(error).__name__}: {error}") from None
+        return transcript
+
+    def _on_run(self, entry: dict[str, Any]) -> None:
+        self.run_id = entry["run_id"]
+        if not entry["resume"]:
+            self.turns = self.pauses = self.tool_calls = 0
+            self.usage, self.elapsed = Usage(), 0.0
+            self.run_from = len(self.entries)
+
+    def _on_input(self, entry: dict[str, Any]) -> None:
+        self.waiting.extend(entry["content"])
+
+    def _on_turn(self, entry: dict[str, Any]) -> None:
+        if "message" in entry:
+            self._on_model_turn(entry)
+        elif "given" in entry:
+            self._carry(entry["role"], entry["given"])
+            self.at_model_turn = False
+        else:
+            results = [call.result for call in self.calls.values() if call.result]
+            content = results if self.server_open and results else results + self.waiting
+            self.waiting = self.waiting if self.server_open and results else []
+            self.calls = {}
+            self._carry("user", content)
+            self.at_model_turn = False
+
+    def _on_model_turn(self, entry: dict[str, Any]) -> None:
+        message = entry["message"]
+        content = sent_content(message)
+        if not self.at_model_turn:
+            self.answer_from = len(self.entries)  # a chain of pauses is one answer
+        self.last = message
+        self.at_model_turn = True
+        self.turns += 1
+        self._model_turns += 1
+        self.pauses = self.pauses + 1 if message.get("stop_reason") == "pause_turn" else 0
+        calls = client_calls(content)
+        self.calls = {call.call_id: call for call in (Call(f"{self._model_turns}:{b['id']}", b) for b in calls)}
+        self._carry("assistant", content)
+        usage = Usage.from_wire(message.get("usage"))
+        self.usage += usage
+        self._context_tokens, self._counted_bytes = usage.total_tokens, self._body.size
+        self.elapsed = max(self.elapsed, entry.get("elapsed") or 0.0)
+        container = message.get("container")
+        if isinstance(container, dict):
+            self.container = container.get("id") or self.container
+
+    def _carry(self, role: str, content: list[Block]) -> None:
+        if not content:
+            return
+        self._body.add(role, encode(content)[1:-1])
+        self.problems += self._check.add(role, content)
+        for block in content:
+            kind = str(block.get("type"))
+            if kind in ("server_tool_use", "mcp_tool_use"):
+                self.server_open.add(block["id"])
+            elif kind != "tool_result" and kind.endswith("_tool_result"):
+                self.server_open.discard(block["tool_use_id"])
+
+    def _on_call(self, entry: dict[str, Any]) -> None:
+        call = self.calls[entry["call"]]
+        if entry["state"] == "started":
+            self.tool_calls += 1
+        changes = {name: entry[name] for name in ("state", "outcome", "result") if name in entry}
+        self.calls[call.call_id] = replace(call, **changes)
+        self.elapsed = max(self.elapsed, entry.get("elapsed") or 0.0)
+
+    def _on_decision(self, entry: dict[str, Any]) -> None:
+        decision = Decision(entry["action"], entry.get("reason") or "", entry.get("input"))
+        self.calls[entry["call"]] = replace(self.calls[entry["call"]], decision=decision)
+
+
+_OPEN = "This call has not run."
+_FOLDS = {
+    "run": Transcript._on_run,
+    "input": Transcript._on_input,
+    "turn": Transcript._on_turn,
+    "call": Transcript._on_call,
+    "decision": Transcript._on_decision,
+}
