@@ -10,7 +10,7 @@ QUESTION ?= How do I parse command line arguments in Python? And what is (17 + 3
 comma := ,
 empty :=
 space := $(empty) $(empty)
-covered_files := $(subst $(space),$(comma),$(COVERED:%=agentkit/%*))
+covered_files := $(subst $(space),$(comma),$(COVERED:%=agentkit/%.py) $(COVERED:%=agentkit/%/*))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -30,11 +30,11 @@ demo: .venv/.demo-stamp ## Ask an agent a question: offline, with the emulator; 
 
 test: .venv/.test-stamp ## Run the tests that take seconds.
 	@echo "test: pytest, without the slow tests"
-	@$(BIN)/python -m pytest -n 2 -m "not slow" -rs $(TESTS)
+	@$(BIN)/python -m pytest -n 2 -m "not slow" -rfEs $(TESTS)
 
 ci: .venv/.test-stamp ## Run every test, and measure the coverage.
 	@echo "ci: pytest, every test; 100 % branch coverage of $(COVERED)"
-	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m coverage run -m pytest -rs $(TESTS)
+	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m coverage run -m pytest -rfEs $(TESTS)
 	@$(BIN)/python -m coverage report --skip-covered
 	@$(BIN)/python -m coverage report --include='$(covered_files)' --fail-under=100 --show-missing
 
@@ -58,7 +58,7 @@ bench: ## Measure against other runtimes, where ../shared/bench is there.
 
 clean: ## Remove .venv, caches and what was built.
 	@echo "clean: .venv, caches, build, dist"
-	@rm -rf .venv build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.demo-stamp: pyproject.toml

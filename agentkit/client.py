@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ _NO_KEY = (
     "no API key: set ANTHROPIC_API_KEY (or COMETAPI_KEY, or ANTHROPIC_BASE_URL for an endpoint without keys), "
     "or run `agentkit run --emulator` to go without one"
 )
+_HEADER_VALUE = re.compile(r"([!-~]([\t -~]*[!-~])?)?")
 _budget = RetryBudget()  # of the process: many runs that retry together make the storm
 
 
@@ -61,7 +63,7 @@ class Client:
         retry: When a failed request is sent again.
 
     Raises:
-        ConfigurationError: There is neither a key nor a base URL.
+        ConfigurationError: There is neither a key nor a base URL, or one of them can't be used.
     """
 
     def __init__(
@@ -76,34 +78,21 @@ class Client:
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
     ) -> None:
-        env = os.environ
         if provider is not None and provider not in PROVIDERS:
             raise ConfigurationError(f"no provider {provider!r}: there are {', '.join(PROVIDERS)}")
-        comet = provider == "cometapi" or not any(
-            (
-                api_key,
-                auth_token,
-                base_url,
-                provider,
-                *map(env.get, ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL")),
-            )
-        )
-        if comet and (api_key or env.get("COMETAPI_KEY")):
-            api_key, base_url = api_key or env["COMETAPI_KEY"], base_url or COMETAPI.base_url
-        elif not (api_key or auth_token):
-            api_key, auth_token = env.get("ANTHROPIC_API_KEY"), env.get("ANTHROPIC_AUTH_TOKEN")
-        base_url = base_url or env.get("ANTHROPIC_BASE_URL")
-        if not (api_key or auth_token or base_url):
-            raise ConfigurationError(_NO_KEY)
-        self.base_url = _without_version(base_url or str(ANTHROPIC.base_url))
+        key, token, base_url = _endpoint(api_key, auth_token, base_url, provider)
+        self.base_url = _without_version(base_url)
         self.provider: Provider = PROVIDERS[provider] if provider else provider_of(self.base_url)
         self.timeouts = timeouts or Timeouts()
         self.retry = retry or RetryPolicy()
         self.http_client = http_client
-        self._key = Secret(api_key) if api_key else None
-        self._token = Secret(auth_token) if auth_token and not api_key else None
+        self._key = Secret(key) if key else None
+        self._token = Secret(token) if token and not key else None
         self._headers = dict(headers or {})
+        self._messages_url: Any = f"{self.base_url}/v1/messages"  # parsed, after the first request
+        self._last_headers: tuple[Request | None, dict[str, str]] = (None, {})
         self._own: RunVar[Any] = RunVar("agentkit_http_client")  # a pool does not survive its event loop
+        self._all_headers(None)  # a key that can't be sent is better refused now
 
     def __repr__(self) -> str:
         return f"Client({self.base_url!r}, provider={self.provider.name!r}, key={self._key or self._token})"
@@ -162,7 +151,7 @@ class Client:
         async with exchange(
             self._http(), "GET", self.base_url + path, self._all_headers(None), [], self._timeout(self.timeouts.connect)
         ) as reply:
-            body = await reply.body()
+            body = await reply.body(self.timeouts.connect)
         try:
             return parse_json(body)
         except ValueError:
@@ -176,9 +165,12 @@ class Client:
     async def _attempt(self, transcript: Transcript, request: Request) -> AsyncGenerator[Event]:
         parts = request.body_parts(transcript.message_parts(), transcript.container)
         timeout = self._timeout(self.timeouts.stall if request.stream else self.timeouts.reply)
-        url = f"{self.base_url}/v1/messages"
-        async with exchange(self._http(), "POST", url, self._all_headers(request), parts, timeout) as reply:
+        headers = self._headers_for(request)
+        async with exchange(self._http(), "POST", self._messages_url, headers, parts, timeout) as reply:
+            self._messages_url = reply.url
             try:
+                if reply.content_type == "text/html":
+                    raise ProtocolError("the endpoint answered with a web page: check base_url")
                 if request.stream and reply.content_type != "application/json":
                     fold = Fold()
                     async with aclosing(self._fold(reply, fold)) as events:
@@ -186,7 +178,7 @@ class Client:
                             yield event
                     message = fold.message
                 else:
-                    message = parse_message(await reply.body())
+                    message = parse_message(await reply.body(self.timeouts.reply))
             except APIError as error:
                 error.request_id = error.request_id or reply.request_id
                 raise
@@ -194,8 +186,6 @@ class Client:
             yield TurnEnd(message.get("stop_reason"), usage, reply.request_id, message)
 
     async def _fold(self, reply: Reply, fold: Fold) -> AsyncGenerator[Event]:
-        if reply.content_type == "text/html":
-            raise ProtocolError("the endpoint answered with a web page: check base_url (it must not end in /v1)")
         decoder = Decoder()
         stalled_since: float | None = None
         async with aclosing(reply.chunks()) as chunks:
@@ -204,6 +194,7 @@ class Client:
                 for data in decoder.feed(chunk):
                     raw = fold.add(data)
                     if fold.done:
+                        await _drain(chunks)
                         return
                     if raw is None or raw["type"] == "ping":
                         continue
@@ -229,6 +220,12 @@ class Client:
             self._own.set(own)
         return own
 
+    def _headers_for(self, request: Request) -> dict[str, str]:
+        """The headers of a request: the same ones for every turn of a run."""
+        if self._last_headers[0] is not request:
+            self._last_headers = (request, self._all_headers(request))
+        return self._last_headers[1]
+
     def _all_headers(self, request: Request | None) -> dict[str, str]:
         headers = {"anthropic-version": self.provider.version, "content-type": "application/json"}
         if self._key and self.provider.key_header == "x-api-key":
@@ -240,7 +237,47 @@ class Client:
             headers.update({name.lower(): value for name, value in request.headers.items()})
             if request.betas:
                 headers["anthropic-beta"] = ",".join(filter(None, [headers.get("anthropic-beta"), *request.betas]))
+        for name, value in headers.items():
+            # The HTTP client would refuse it too, but show the value, which may be a key.
+            if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+                raise ConfigurationError(
+                    f"the header {name} can't be sent: it must be text without line breaks, blanks at an end or "
+                    "letters outside ASCII"
+                )
         return headers
+
+
+async def _drain(chunks: AsyncGenerator[bytes]) -> None:
+    """Reads the end of the body, so that the connection can serve again; no server needs long for it."""
+    with anyio.move_on_after(0.25), suppress(APIError):  # the turn is complete, whatever comes
+        async for _ in chunks:
+            pass
+
+
+def _endpoint(
+    api_key: str | None, auth_token: str | None, base_url: str | None, provider: str | None
+) -> tuple[str | None, str | None, str]:
+    """Key, token and address, from the arguments and then from the environment."""
+    env = os.environ
+    names = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL")
+    anthropic = [env.get(name) for name in names]
+    if not any((api_key, auth_token, base_url, provider, *anthropic)):
+        provider = COMETAPI.name
+    if provider == COMETAPI.name:
+        if not (api_key or auth_token):
+            api_key = env.get("COMETAPI_KEY")
+    else:
+        if not (api_key or auth_token):
+            api_key, auth_token = anthropic[:2]
+        base_url = base_url or anthropic[2]
+    if not (api_key or auth_token or base_url):
+        raise ConfigurationError(_NO_KEY)
+    base_url = base_url or PROVIDERS[provider or ANTHROPIC.name].base_url
+    if not base_url:
+        raise ConfigurationError(f"provider {provider!r} needs a base_url")
+    if "@" in base_url:
+        raise ConfigurationError("base_url must not hold a user name or password: give them in headers")
+    return api_key, auth_token, base_url
 
 
 def _without_version(base_url: str) -> str:

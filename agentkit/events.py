@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from agentkit.messages import Block, Citation, Usage
 
@@ -29,9 +29,7 @@ __all__ = [
 ]
 
 
-class Event:
-    """Base of the events of a run."""
-
+class _Event:
     __slots__ = ()
     type: ClassVar[str]
 
@@ -51,81 +49,81 @@ def _json(value: Any) -> Any:
 
 
 @dataclass(slots=True)
-class RunStart(Event):
+class RunStart(_Event):
     """A run, a resume or a continuation begins."""
 
-    type: ClassVar[str] = "run_start"
+    type: ClassVar[Literal["run_start"]] = "run_start"
     run_id: str
     model: str
 
 
 @dataclass(slots=True)
-class TurnStart(Event):
+class TurnStart(_Event):
     """A model turn is asked for: `turn` counts from 1 in this run."""
 
-    type: ClassVar[str] = "turn_start"
+    type: ClassVar[Literal["turn_start"]] = "turn_start"
     turn: int
 
 
 @dataclass(slots=True)
-class TextDelta(Event):
+class TextDelta(_Event):
     """A piece of the text of content block `index`."""
 
-    type: ClassVar[str] = "text_delta"
+    type: ClassVar[Literal["text_delta"]] = "text_delta"
     text: str
     index: int
 
 
 @dataclass(slots=True)
-class ThinkingDelta(Event):
+class ThinkingDelta(_Event):
     """A piece of the model's thinking, as far as the API shows it."""
 
-    type: ClassVar[str] = "thinking_delta"
+    type: ClassVar[Literal["thinking_delta"]] = "thinking_delta"
     thinking: str
     index: int
 
 
 @dataclass(slots=True)
-class InputDelta(Event):
+class InputDelta(_Event):
     """A piece of the JSON input of a call: to show, never to run."""
 
-    type: ClassVar[str] = "input_delta"
+    type: ClassVar[Literal["input_delta"]] = "input_delta"
     partial_json: str
     index: int
 
 
 @dataclass(slots=True)
-class ContentBlockStop(Event):
+class ContentBlockStop(_Event):
     """Content block `index` of the reply is complete: `block` is it as it came. The turn may still fail."""
 
-    type: ClassVar[str] = "content_block_stop"
+    type: ClassVar[Literal["content_block_stop"]] = "content_block_stop"
     index: int
     block: Block
 
 
 @dataclass(slots=True)
-class UnknownEvent(Event):
+class UnknownEvent(_Event):
     """A stream event of a type that agentkit does not know, as it came."""
 
-    type: ClassVar[str] = "unknown_event"
+    type: ClassVar[Literal["unknown_event"]] = "unknown_event"
     raw: dict[str, Any]
 
 
 @dataclass(slots=True)
-class ServerToolCall(Event):
+class ServerToolCall(_Event):
     """The API calls a server tool."""
 
-    type: ClassVar[str] = "server_tool_call"
+    type: ClassVar[Literal["server_tool_call"]] = "server_tool_call"
     id: str
     name: str
     input: Any
 
 
 @dataclass(slots=True)
-class ServerToolResult(Event):
+class ServerToolResult(_Event):
     """The result of a server tool. `size` is its length in bytes as JSON; `error` its error code."""
 
-    type: ClassVar[str] = "server_tool_result"
+    type: ClassVar[Literal["server_tool_result"]] = "server_tool_result"
     id: str
     name: str
     size: int
@@ -134,29 +132,29 @@ class ServerToolResult(Event):
 
 
 @dataclass(slots=True)
-class TurnRestarted(Event):
+class TurnRestarted(_Event):
     """The turn failed after some of it was shown: what was shown of it is void, attempt `attempt` begins."""
 
-    type: ClassVar[str] = "turn_restarted"
+    type: ClassVar[Literal["turn_restarted"]] = "turn_restarted"
     attempt: int
     reason: str
 
 
 @dataclass(slots=True)
-class Retry(Event):
+class Retry(_Event):
     """The request failed and is sent again after `wait` seconds."""
 
-    type: ClassVar[str] = "retry"
+    type: ClassVar[Literal["retry"]] = "retry"
     attempt: int
     wait: float
     reason: str
 
 
 @dataclass(slots=True)
-class TurnEnd(Event):
+class TurnEnd(_Event):
     """A model turn is complete and in the transcript. `message` is the reply as it came."""
 
-    type: ClassVar[str] = "turn_end"
+    type: ClassVar[Literal["turn_end"]] = "turn_end"
     stop_reason: str | None
     usage: Usage
     request_id: str | None
@@ -164,30 +162,30 @@ class TurnEnd(Event):
 
 
 @dataclass(slots=True)
-class ToolCall(Event):
+class ToolCall(_Event):
     """A client tool starts."""
 
-    type: ClassVar[str] = "tool_call"
+    type: ClassVar[Literal["tool_call"]] = "tool_call"
     call_id: str
     name: str
     input: Any
 
 
 @dataclass(slots=True)
-class ToolProgress(Event):
+class ToolProgress(_Event):
     """What a running tool yields."""
 
-    type: ClassVar[str] = "tool_progress"
+    type: ClassVar[Literal["tool_progress"]] = "tool_progress"
     call_id: str
     name: str
     text: str
 
 
 @dataclass(slots=True)
-class ToolResult(Event):
+class ToolResult(_Event):
     """A call has ended: `outcome` is done, failed, denied, timed_out, cancelled, unknown or not_run."""
 
-    type: ClassVar[str] = "tool_result"
+    type: ClassVar[Literal["tool_result"]] = "tool_result"
     call_id: str
     name: str
     outcome: str
@@ -197,20 +195,20 @@ class ToolResult(Event):
 
 
 @dataclass(slots=True)
-class ToolHeld(Event):
+class ToolHeld(_Event):
     """A call waits for an approval: `agent.resume(result, decisions={call_id: allow()})`."""
 
-    type: ClassVar[str] = "tool_held"
+    type: ClassVar[Literal["tool_held"]] = "tool_held"
     call_id: str
     name: str
     input: Any
 
 
 @dataclass(slots=True)
-class RunEnd(Event):
+class RunEnd(_Event):
     """The run is over: `finish` is its reason. `cost` is US dollars, None where it is not known."""
 
-    type: ClassVar[str] = "run_end"
+    type: ClassVar[Literal["run_end"]] = "run_end"
     finish: str
     detail: str | None
     text: str
@@ -220,3 +218,25 @@ class RunEnd(Event):
     turns: int
     seconds: float
     run_id: str
+
+
+Event: TypeAlias = (
+    RunStart
+    | TurnStart
+    | TextDelta
+    | ThinkingDelta
+    | InputDelta
+    | ContentBlockStop
+    | UnknownEvent
+    | ServerToolCall
+    | ServerToolResult
+    | TurnRestarted
+    | Retry
+    | TurnEnd
+    | ToolCall
+    | ToolProgress
+    | ToolResult
+    | ToolHeld
+    | RunEnd
+)
+"""Any event of a run: `event.type` tells which."""

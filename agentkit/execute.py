@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import logging
-import math
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
+from anyio.abc import TaskGroup
 
 from agentkit.background import Background
 from agentkit.errors import ToolError
@@ -75,11 +76,15 @@ class Calls:
         self._timeout = timeout
         self._deadline = deadline
         self._clock = clock
-        self._slots = anyio.CapacityLimiter(limits.max_parallel_tools)
+        self._slots = anyio.Semaphore(limits.max_parallel_tools, fast_acquire=True)
         # Threads that were given up keep their place until they end, so there are more than slots.
         self._threads = anyio.CapacityLimiter(4 * limits.max_parallel_tools)
         self._early: dict[str, _Early] = {}
         self._background: Background | None = None
+        self._group: TaskGroup | None = None
+        self._jobs: list[_Job] = []  # until the group is open
+        self._events: deque[Event] = deque()
+        self._wake = anyio.Event()
 
     def offer(self, block: Block) -> None:
         """Starts a complete `tool_use` of a turn that still streams, if it is safe to: a valid call of a read tool."""
@@ -113,28 +118,33 @@ class Calls:
         if self._background:
             background, self._background = self._background, None
             await background.stop()
-            self._jobs_in.close()
-            self._events_out.close()
 
     def _submit(self, job: _Job) -> None:
+        if self._group is not None:
+            self._group.start_soon(job)
+            return
+        self._jobs.append(job)
         if self._background is None:
-            self._jobs_in, self._jobs_out = anyio.create_memory_object_stream[_Job](math.inf)
-            self._events_in, self._events_out = anyio.create_memory_object_stream[Event](math.inf)
             self._background = Background(self._work)
-        self._jobs_in.send_nowait(job)
 
     async def _work(self) -> None:
-        with self._events_in, self._jobs_out:
-            async with anyio.create_task_group() as group:
-                async for job in self._jobs_out:
-                    group.start_soon(job)
+        try:
+            async with anyio.create_task_group() as self._group:
+                for job in self._jobs:
+                    self._group.start_soon(job)
+                await anyio.sleep_forever()
+        finally:
+            self._group = None
+            self._wake.set()
 
     async def _next_event(self) -> Event:
-        try:
-            return await self._events_out.receive()
-        except anyio.EndOfStream:
-            error = self._background.error if self._background else None
-            raise error or RuntimeError("the task of the run's tools has ended") from None
+        # Not a memory object stream: that costs a turn of the event loop for every event.
+        while not self._events:
+            if self._background is None or self._background.error is not None:
+                raise (self._background and self._background.error) or RuntimeError("the run's tools were stopped")
+            self._wake = anyio.Event()
+            await self._wake.wait()
+        return self._events.popleft()
 
     async def _run(self, call: Call) -> None:
         """One call, from where its entries say it is to its end."""
@@ -263,7 +273,8 @@ class Calls:
         self._emit(ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, block))
 
     def _emit(self, event: Event) -> None:
-        self._events_in.send_nowait(event)
+        self._events.append(event)
+        self._wake.set()
 
     def _progress(self, call_id: str, name: str, text: str) -> None:
         if call_id in self._transcript.calls:  # what runs early has no turn yet

@@ -30,15 +30,15 @@ def begin(transcript: Transcript, run_id: str, prompt: Prompt | None) -> None:
         ConfigurationError: The prompt has no known shape.
         TranscriptError: The API would refuse it.
     """
-    messages = None if prompt is None else as_messages(prompt)
-    transcript.begin(run_id, resume=messages is None)
-    if messages is None:
+    if prompt is None:
+        transcript.begin(run_id, None)
         return
+    messages = as_messages(prompt)
     for call in transcript.unended():
         outcome, text = _why_not_ended(transcript, call)
         result: Block = {"type": "tool_result", "tool_use_id": call.block["id"], "content": text, "is_error": True}
         transcript.end(call, outcome, result)
-    transcript.give(messages)
+    transcript.begin(run_id, messages)
 
 
 def _why_not_ended(transcript: Transcript, call: Call) -> tuple[Outcome, str]:

@@ -142,13 +142,13 @@ def _with_object_input(block: Block) -> Block:
 
 def _without_leftovers(blocks: list[Block]) -> list[Block]:
     last = max((at for at, block in enumerate(blocks) if block.get("type") == "fallback"), default=-1)
-    paired = {block.get("tool_use_id") for block in blocks}
+    paired = {str(block.get("tool_use_id")) for block in blocks}
 
     def stays(at: int, block: Block) -> bool:
         kind = block.get("type")
         if at >= last or kind not in _LEFT_BEFORE_FALLBACK:
             return True
-        return kind == "server_tool_use" and block.get("id") in paired
+        return kind == "server_tool_use" and str(block.get("id")) in paired
 
     return [block for at, block in enumerate(blocks) if stays(at, block)] if last >= 0 else blocks
 
@@ -176,7 +176,10 @@ class Citation:
 def citations_of(content: Iterable[Block]) -> Iterator[Citation]:
     """The citations of content blocks, in order. Source: messages-api.md section 5.3."""
     for block in content:
-        for raw in block.get("citations") or () if block.get("type") == "text" else ():
+        citations = block.get("citations") if block.get("type") == "text" else None
+        for raw in citations if isinstance(citations, list) else ():
+            if not isinstance(raw, dict):
+                continue
             title = raw.get("title") or raw.get("document_title")
             yield Citation(raw.get("cited_text") or "", title, raw.get("url") or raw.get("source"), raw)
 
@@ -208,8 +211,8 @@ class Usage:
             return cls()
         server = usage.get("server_tool_use")
         server = server if isinstance(server, dict) else {}
-        tokens = [usage.get(name) or 0 for name in cls.__slots__[:4]]
-        return cls(*tokens, *(server.get(name) or 0 for name in cls.__slots__[4:]))
+        found = [usage.get(name) for name in cls.__slots__[:4]] + [server.get(name) for name in cls.__slots__[4:]]
+        return cls(*(count if isinstance(count, int) else 0 for count in found))
 
     @property
     def total_tokens(self) -> int:

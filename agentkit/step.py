@@ -80,7 +80,9 @@ def next_step(transcript: Transcript, limits: Limits, elapsed: float) -> Step:
     if reaction == "run calls" and unended:
         return _call_tools(transcript, unended, limits, elapsed)
     if transcript.waiting:
-        return _call_model(transcript, limits, elapsed) if transcript.server_open else Answer()
+        # Unanswered server uses have one model turn to be answered; pauses are part of it.
+        first = transcript.server_open and (not transcript.turns or reaction == "resend")
+        return _resend(transcript, limits, elapsed) if first else Answer()
     if reaction == "resend":
         return _resend(transcript, limits, elapsed)
     return _finish(transcript, reaction)
@@ -104,8 +106,9 @@ def _call_tools(transcript: Transcript, unended: list[Call], limits: Limits, ela
     runnable = tuple(call for call in unended if call.state != "held" or call.decision)
     if not runnable:
         return Finish("needs_approval", ", ".join(f"{call.block.get('name')} ({call.call_id})" for call in unended))
-    if transcript.tool_calls + len(runnable) > limits.max_tool_calls:
-        return Finish("max_tool_calls", f"{transcript.tool_calls} calls, and {len(runnable)} more are asked for")
+    new = sum(call.state != "started" for call in runnable)  # those of a dead run are counted already
+    if transcript.tool_calls + new > limits.max_tool_calls:
+        return Finish("max_tool_calls", f"{transcript.tool_calls} calls, and {new} more are asked for")
     if elapsed >= limits.max_seconds:
         return Finish("max_seconds", f"{elapsed:.0f} seconds")
     return CallTools(runnable)

@@ -7,6 +7,7 @@ exists only once `message_stop` has come: `Fold.message` raises before that.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -21,6 +22,8 @@ MAX_EVENT_BYTES = 32 * 1024 * 1024
 MAX_REPLY_BYTES = 256 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
+_HUGE = re.compile(r"\d[eE]\+?\d{3}|\d{309}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -29,17 +32,15 @@ def parse_json(data: bytes | str) -> Any:
     Raises:
         ValueError: It is not JSON.
     """
+    raw = data.encode() if isinstance(data, str) else data
     try:
-        return from_json(data, allow_inf_nan=False)
+        return from_json(raw, allow_inf_nan=False)
     except ValueError:
-        # A lone surrogate escape is valid JSON that the faster parser refuses.
-        if b"\\ud" not in (data if isinstance(data, bytes) else data.encode("utf-8", "replace")).lower():
+        # A lone surrogate escape is valid JSON that the faster parser refuses; it judges the rest.
+        if not _SURROGATE.search(raw):
             raise
-        return json.loads(data, parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+        from_json(_SURROGATE.sub(rb"\\u0020", raw), allow_inf_nan=False)
+        return json.loads(raw)
 
 
 class Decoder:
@@ -85,7 +86,8 @@ class Decoder:
         if first:
             self._pieces.append(first)
             self._size += len(first)
-        if self._size > self._max_event_bytes:
+        # Half an event may end with the first of the two line feeds that will end it.
+        if max(self._size - 1, *map(len, ended), 0) > self._max_event_bytes:
             raise ProtocolError(f"an event is longer than {self._max_event_bytes} bytes", retryable=False)
         return [data for event in ended if (data := _data_of(event))]
 
@@ -93,7 +95,7 @@ class Decoder:
         event = b"".join([*self._pieces, last]) if self._pieces else last
         self._pieces.clear()
         self._size = 0
-        return event
+        return event.removesuffix(b"\n")
 
     def _without_bom(self, start: bytes) -> bytes:
         if len(start) < 3 and _BOM.startswith(start):
@@ -114,17 +116,20 @@ class Decoder:
 
 def _data_of(event: bytes) -> bytes:
     """The data of one event. Its name is left out: the wire repeats it in the data as `type`."""
-    lines = [line for line in event.split(b"\n") if line.startswith(b"data:")]
+    lines = [line for line in event.split(b"\n") if line.startswith(b"data:") or line == b"data"]
     found = [line[6:] if line.startswith(b" ", 5) else line[5:] for line in lines]
     return found[0] if len(found) == 1 else b"\n".join(found)
 
 
-# What a delta adds to its block, by its type: (key, how). Source: messages-api.md section 8.
-_APPEND_TEXT = {
+# The key that holds what a delta adds to its block, by the type of the delta. Source: messages-api.md section 8.
+_APPENDED = {
     "text_delta": "text",
     "thinking_delta": "thinking",
     "input_json_delta": "partial_json",
+    "citations_delta": "citation",
 }
+# Only these may leave a block open (recorded: the SDK's incomplete_partial_json_response.txt).
+_CUT = ("max_tokens", "model_context_window_exceeded")
 
 
 class Fold:
@@ -138,7 +143,7 @@ class Fold:
         self.blocks: list[dict[str, Any]] = []
         self.done = False
         self._message: dict[str, Any] | None = None
-        self._open: dict[int, list[str]] = {}  # pieces of text or JSON, by block
+        self._open: dict[int, dict[str, list[Any]]] = {}  # what was added to each key of a block, by block
         self._count = 0
 
     def add(self, data: bytes) -> dict[str, Any] | None:
@@ -177,42 +182,39 @@ class Fold:
     def _on_message_start(self, event: dict[str, Any]) -> None:
         if self._message is not None:
             raise ProtocolError(f"event {self._count} of the stream starts a second message")
-        message = dict(event["message"])
-        message["content"] = self.blocks
-        self._message = message
+        self._message = {**event["message"], "content": self.blocks}
 
     def _on_block_start(self, event: dict[str, Any]) -> None:
         if self._message is None or event["index"] != len(self.blocks):
             raise ProtocolError(f"event {self._count} of the stream starts block {event['index']} out of order")
-        self.blocks.append(dict(event["content_block"]))
-        self._open[event["index"]] = []
+        self.blocks.append({**event["content_block"]})
+        self._open[event["index"]] = {}
 
     def _on_delta(self, event: dict[str, Any]) -> None:
         pieces = self._open.get(event["index"])
         if pieces is None:
             raise ProtocolError(f"event {self._count} of the stream belongs to no open block")
         delta = event["delta"]
-        key = _APPEND_TEXT.get(delta["type"])
-        if key:
-            pieces.append(delta[key])
-        elif delta["type"] == "citations_delta":
-            block = self.blocks[event["index"]]
-            block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+        if key := _APPENDED.get(delta["type"]):
+            pieces.setdefault(key, []).append(delta[key])
         else:
-            _merge(self.blocks[event["index"]], delta)
+            _merge(self.blocks[event["index"]], pieces, delta)
 
     def _on_block_stop(self, event: dict[str, Any]) -> None:
-        pieces = self._open.pop(event["index"], None)
-        if pieces is None:
+        if event["index"] not in self._open:
             raise ProtocolError(f"event {self._count} of the stream ends a block that is not open")
-        block = self.blocks[event["index"]]
-        text = "".join(pieces)
-        if block.get("type") in ("text", "thinking"):
-            key = str(block["type"])
-            block[key] = (block.get(key) or "") + text
-        elif text:
-            block["input"] = _input_of(text)
-        elif str(block.get("type")).endswith("tool_use"):
+        self._close(event["index"])
+
+    def _close(self, index: int) -> None:
+        block = self.blocks[index]
+        for key, pieces in self._open.pop(index).items():
+            if key == "citation":
+                block["citations"] = [*(block.get("citations") or ()), *pieces]
+            elif key != "partial_json":
+                block[key] = (block.get(key) or "") + "".join(pieces)
+            elif text := "".join(pieces):
+                block["input"] = _input_of(text)
+        if block["type"].endswith("tool_use"):
             block.setdefault("input", {})
 
     def _on_message_delta(self, event: dict[str, Any]) -> None:
@@ -225,8 +227,10 @@ class Fold:
         self._message.update({name: event[name] for name in event.keys() - {"type", "delta", "usage"}})
 
     def _on_message_stop(self, event: dict[str, Any]) -> None:
-        if self._message is None or self._open:
+        if self._message is None or (self._open and self._message.get("stop_reason") not in _CUT):
             raise ProtocolError(f"event {self._count} of the stream ends the message too early")
+        for index in [*self._open]:
+            self._close(index)
         self.done = True
 
     def _on_error(self, event: dict[str, Any]) -> None:
@@ -244,21 +248,32 @@ _FOLDS = {
 }
 
 
-def _merge(block: dict[str, Any], delta: dict[str, Any]) -> None:
+def _merge(block: dict[str, Any], pieces: dict[str, list[Any]], delta: dict[str, Any]) -> None:
     """What a delta without a rule of its own adds (`signature_delta`, `compaction_delta`, future ones)."""
     for key, value in delta.items():
         if key == "type":
             continue
-        before = block.get(key)
-        block[key] = before + value if isinstance(before, str) and isinstance(value, str) else value
+        if isinstance(value, str) and isinstance(block.get(key) or "", str):
+            pieces.setdefault(key, []).append(value)
+        else:
+            block[key] = value
 
 
 def _input_of(text: str) -> Any:
     """The input of a call; what is no JSON stays text, so that nothing can take it for a finished input."""
     try:
+        if _HUGE.search(text):
+            json.loads(text, parse_float=_finite)
         return parse_json(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
+
+
+def _finite(number: str) -> float:
+    """A number out of the range of floats would be read as infinity, which can't be sent back."""
+    if math.isinf(value := float(number)):
+        raise ValueError(f"{number} is out of range")
+    return value
 
 
 def _short(error: Exception) -> str:

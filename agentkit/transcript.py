@@ -4,9 +4,8 @@ A transcript is an append-only log of entries, each a JSON object:
 
 | `entry` | means |
 |---|---|
-| `run` | a run, a resume or a continuation begins |
-| `input` | what the user said, until a turn carries it |
-| `turn` | a message: the model's (`message`, as it came), the user's (what is owed and waits), or `given` |
+| `run` | a run or a continuation begins with what the user said (`messages`), or a resume without |
+| `turn` | a message: the model's (`message`, as it came), or the user's (results that are owed, input that waits) |
 | `call` | a call of a client tool was held, started or ended with its result |
 | `decision` | a held call was allowed, denied or edited |
 
@@ -16,14 +15,14 @@ Everything else here is a fold over the log, kept up to date in O(1) at each app
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from agentkit.errors import ConfigurationError, TranscriptError
 from agentkit.messages import Block, Message, Usage, client_calls, encode, sent_content
 from agentkit.rules import Check, Problem
-from agentkit.stream import parse_json
 
 __all__ = ["Call", "Decision", "Outcome", "Transcript"]
 
@@ -143,34 +142,21 @@ class Transcript:
         _FOLDS[entry["entry"]](self, entry)
         self.entries.append(entry)
 
-    def begin(self, run_id: str, *, resume: bool = False) -> None:
-        """Begins a run; `resume` goes on with the one before, whose limits go on counting."""
-        self.append({"entry": "run", "run_id": run_id, "resume": resume})
+    def begin(self, run_id: str, messages: Sequence[Message] | None) -> None:
+        """Begins a run with messages of the caller, or with None a resume, where the limits go on counting.
 
-    def give(self, messages: Iterable[Message]) -> None:
-        """Takes messages of the caller. The last one waits, if it is the user's; those before it are turns.
+        The last message waits for its turn, if it is the user's; those before it are turns. One entry has it all:
+        there is no moment at which a run has begun without its question.
 
         Raises:
-            TranscriptError: The API would refuse them.
+            TranscriptError: The API would refuse the messages.
         """
-        *before, last = messages
-        for message in before:
-            self._give_turn(message)
-        if last["role"] == "user":
-            self.append({"entry": "input", "content": last["content"]})
-        else:
-            self._give_turn(last)
+        self.append({"entry": "run", "run_id": run_id, "resume": messages is None, "messages": list(messages or ())})
         if self.problems:
             raise TranscriptError(self.problems[0].message)
-        if last["role"] == "assistant" and client_calls(last["content"]):  # type: ignore[arg-type]
+        last = messages[-1] if messages else None
+        if last and last["role"] == "assistant" and client_calls(last["content"]):  # type: ignore[arg-type]
             raise TranscriptError("the messages end with a tool_use: give its tool_result, or continue with after=")
-
-    def _give_turn(self, message: Message) -> None:
-        if message["role"] == "user":
-            self.append({"entry": "input", "content": message["content"]})
-            self.append({"entry": "turn", "role": "user"})
-        else:
-            self.append({"entry": "turn", "role": message["role"], "given": message["content"]})
 
     def take_turn(self, message: dict[str, Any], request_id: str | None, elapsed: float) -> None:
         """Appends a model turn: `message` as it came."""
@@ -211,7 +197,8 @@ class Transcript:
     @property
     def stop_reason(self) -> str | None:
         """Of the last model turn."""
-        return self.last.get("stop_reason") if self.last else None
+        reason = self.last.get("stop_reason") if self.last else None
+        return reason if isinstance(reason, str) else None
 
     def held(self) -> list[Call]:
         """Calls that wait for a decision."""
@@ -249,7 +236,7 @@ class Transcript:
         if closed.calls or closed.waiting:
             closed.server_open.clear()
             closed.answer()
-        return parse_json(b"".join(closed.message_parts()))  # type: ignore[no-any-return]
+        return json.loads(b"".join(closed.message_parts()))  # type: ignore[no-any-return]
 
     def model_turns(self, start: int) -> list[dict[str, Any]]:
         """Messages of the model turns from entry `start` of the log on."""
@@ -265,7 +252,7 @@ class Transcript:
 
     def dump(self) -> dict[str, Any]:
         """The log as JSON, for a database of your own."""
-        return {"agentkit": FORMAT, "entries": parse_json(encode(self.entries))}
+        return {"agentkit": FORMAT, "entries": json.loads(encode(self.entries))}
 
     @classmethod
     def load(cls, dump: Any) -> Transcript:
@@ -288,27 +275,46 @@ class Transcript:
 
     def _on_run(self, entry: dict[str, Any]) -> None:
         self.run_id = entry["run_id"]
-        if not entry["resume"]:
-            self.turns = self.pauses = self.tool_calls = 0
-            self.usage, self.elapsed = Usage(), 0.0
-            self.run_from = len(self.entries)
+        if entry["resume"]:
+            return
+        self.turns = self.pauses = self.tool_calls = 0
+        self.usage, self.elapsed = Usage(), 0.0
+        self.run_from = len(self.entries)
+        *before, last = entry["messages"]
+        for message in before:
+            self._give_turn(message)
+        content = last["content"]
+        if last["role"] == "user" and not any(block["type"] == "tool_result" for block in content):
+            self.waiting.extend(content)
+        else:  # results can't wait
+            self._give_turn(last)
 
-    def _on_input(self, entry: dict[str, Any]) -> None:
-        self.waiting.extend(entry["content"])
+    def _give_turn(self, message: Message) -> None:
+        content: list[Block] = message["content"]  # type: ignore[assignment]
+        if message["role"] == "user":
+            self.waiting.extend(content)
+            self._answer()
+        else:
+            if self.calls or self.waiting:
+                self._answer()
+            self._carry(message["role"], content)
+            self.at_model_turn = False
 
     def _on_turn(self, entry: dict[str, Any]) -> None:
         if "message" in entry:
             self._on_model_turn(entry)
-        elif "given" in entry:
-            self._carry(entry["role"], entry["given"])
-            self.at_model_turn = False
         else:
-            results = [call.result for call in self.calls.values() if call.result]
-            content = results if self.server_open and results else results + self.waiting
-            self.waiting = self.waiting if self.server_open and results else []
-            self.calls = {}
-            self._carry("user", content)
-            self.at_model_turn = False
+            self._answer()
+
+    def _answer(self) -> None:
+        results = [call.result for call in self.calls.values() if call.result]
+        if self.server_open and results:  # input would close the turn that the API has not finished
+            self._carry("user", results)
+        else:
+            self._carry("user", results + self.waiting)
+            self.waiting = []
+        self.calls = {}
+        self.at_model_turn = False
 
     def _on_model_turn(self, entry: dict[str, Any]) -> None:
         message = entry["message"]
@@ -339,19 +345,25 @@ class Transcript:
         for block in content:
             kind = str(block.get("type"))
             if kind in ("server_tool_use", "mcp_tool_use"):
-                self.server_open.add(block["id"])
+                self.server_open.add(str(block.get("id")))
             elif kind != "tool_result" and kind.endswith("_tool_result"):
-                self.server_open.discard(block["tool_use_id"])
+                self.server_open.discard(str(block.get("tool_use_id")))
 
     def _on_call(self, entry: dict[str, Any]) -> None:
         call = self.calls[entry["call"]]
-        if entry["state"] == "started":
-            self.tool_calls += 1
-        changes = {name: entry[name] for name in ("state", "outcome", "result") if name in entry}
-        self.calls[call.call_id] = replace(call, **changes)
+        match entry:
+            case {"state": "held" | "started" as state}:
+                self.calls[call.call_id] = replace(call, state=state)
+                self.tool_calls += state == "started"
+            case {"state": "ended", "outcome": outcome, "result": {"type": _} as result}:
+                self.calls[call.call_id] = replace(call, state="ended", outcome=outcome, result=result)
+            case _:
+                raise ValueError("a call is held, started, or ended with its result")
         self.elapsed = max(self.elapsed, entry.get("elapsed") or 0.0)
 
     def _on_decision(self, entry: dict[str, Any]) -> None:
+        if entry["action"] not in ("allow", "deny", "edit"):
+            raise ValueError("a decision is allow, deny or edit")
         decision = Decision(entry["action"], entry.get("reason") or "", entry.get("input"))
         self.calls[entry["call"]] = replace(self.calls[entry["call"]], decision=decision)
 
@@ -359,7 +371,6 @@ class Transcript:
 _OPEN = "This call has not run."
 _FOLDS = {
     "run": Transcript._on_run,
-    "input": Transcript._on_input,
     "turn": Transcript._on_turn,
     "call": Transcript._on_call,
     "decision": Transcript._on_decision,

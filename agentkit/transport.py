@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import aclosing, asynccontextmanager, suppress
+from importlib.util import find_spec
+from typing import Any, NoReturn
+
+import anyio
 
 from agentkit.errors import (
     APIConnectionError,
@@ -32,6 +36,9 @@ def new_http_client(timeouts: Timeouts) -> Any:
     import httpx
 
     global _ssl_context
+    if find_spec("sniffio") is None:
+        # httpcore looks for it at every lock and time-out; a failed import searches the whole path: 0.3 ms a request.
+        sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
     if _ssl_context is None:  # making one costs tens of milliseconds, so a process has one
         _ssl_context = httpx.create_ssl_context()
     limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
@@ -43,6 +50,8 @@ class Reply:
 
     def __init__(self, response: Any) -> None:
         self._response = response
+        self._chunks: AsyncGenerator[bytes] | None = None
+        self.url: Any = response.request.url
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.request_id: str | None = response.headers.get("request-id")
@@ -51,38 +60,68 @@ class Reply:
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives."""
         encoded = "content-encoding" in self.headers
-        chunks = self._response.aiter_bytes() if encoded else self._response.aiter_raw()
+        self._chunks = self._response.aiter_bytes() if encoded else self._response.aiter_raw()
         try:
-            async for chunk in chunks:
+            async for chunk in self._chunks:
                 yield chunk
         except Exception as error:
-            raise _translated(error, reading=True) from error
+            _raise_translated(error, reading=True)
 
-    async def body(self, limit: int = MAX_REPLY_BYTES) -> bytes:
+    async def close(self) -> None:
+        """Gives the connection back, or closes it if the body was not read to its end."""
+        if self._chunks is not None:
+            # The generators inside the HTTP client end only when they are read on; trio warns of those that do not.
+            with anyio.CancelScope(shield=True) as scope, suppress(Exception):
+                scope.cancel()
+                async for _ in self._chunks:
+                    pass
+        await self._response.aclose()
+
+    async def body(self, seconds: float, limit: int = MAX_REPLY_BYTES) -> bytes:
         """The whole body.
 
         Raises:
+            APITimeoutError: It does not come within `seconds`.
             ProtocolError: It is longer than `limit` bytes.
         """
         found, size = [], 0
-        async for chunk in self.chunks():
-            found.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                raise ProtocolError(f"the reply is longer than {limit} bytes", retryable=False)
-        return b"".join(found)
+        with anyio.move_on_after(seconds):
+            async with aclosing(self.chunks()) as chunks:
+                async for chunk in chunks:
+                    found.append(chunk)
+                    size += len(chunk)
+                    if size > limit:
+                        raise ProtocolError(f"the reply is longer than {limit} bytes", retryable=False)
+            return b"".join(found)
+        raise APITimeoutError(f"the whole reply did not come within {seconds:g} seconds")
+
+    async def beginning(self, seconds: float, limit: int) -> bytes:
+        """What comes of the body within `seconds`, up to `limit` bytes or until something breaks."""
+        found = bytearray()
+        with anyio.move_on_after(seconds), suppress(APIError):
+            async with aclosing(self.chunks()) as chunks:
+                async for chunk in chunks:
+                    found += chunk
+                    if len(found) > limit:
+                        break
+        return bytes(found[:limit])
 
 
 @asynccontextmanager
 async def exchange(
-    http: Any, method: str, url: str, headers: Any, parts: list[bytes], timeout: tuple[float, float, float, float]
+    http: Any,
+    method: str,
+    url: Any,
+    headers: Mapping[str, str],
+    parts: list[bytes],
+    timeout: tuple[float, float, float, float],
 ) -> AsyncGenerator[Reply]:
     """Sends one request and gives its reply, which has status 200.
 
     Args:
         http: An `httpx.AsyncClient`, or one with its interface.
         method: GET or POST.
-        url: Where to.
+        url: Where to: text, or the parsed `url` of an earlier reply.
         headers: Of the request.
         parts: The body.
         timeout: Seconds to connect, to read, to write, and to get a connection.
@@ -91,20 +130,22 @@ async def exchange(
         APIError: There is no reply, or it has another status. Redirects are never followed: they would carry
             the key and the prompt to another place.
     """
+    if http.is_closed:
+        raise ConfigurationError("the http_client given to Client is closed: it must stay open as long as it is used")
     try:
         content = _content(parts)
         length = {"content-length": str(sum(map(len, parts)))} if isinstance(content, _Parts) else {}
         request = http.build_request(method, url, content=content, headers={**headers, **length}, timeout=timeout)
         response = await http.send(request, stream=True, follow_redirects=False)
     except Exception as error:
-        raise _translated(error, reading=False) from error
+        _raise_translated(error, reading=False)
+    reply = Reply(response)
     try:
-        reply = Reply(response)
         if reply.status != 200:
-            raise await _refusal(reply)
+            raise await _refusal(reply, timeout[0])
         yield reply
     finally:
-        await response.aclose()
+        await reply.close()
 
 
 class _Parts:
@@ -122,7 +163,7 @@ def _content(parts: list[bytes]) -> bytes | _Parts:
     return b"".join(parts) if sum(map(len, parts)) < 1 << 20 else _Parts(parts)
 
 
-async def _refusal(reply: Reply) -> APIError:
+async def _refusal(reply: Reply, seconds: float) -> APIError:
     if 300 <= reply.status < 400:
         return ProtocolError(
             f"the endpoint redirects to {_origin(reply.headers.get('location'))}; redirects are not followed: "
@@ -132,7 +173,7 @@ async def _refusal(reply: Reply) -> APIError:
         )
     if reply.status < 400:
         return ProtocolError(f"the endpoint answered HTTP {reply.status} without a message", status=reply.status)
-    body: Any = (await reply.body(_MAX_ERROR_BYTES)).decode("utf-8", "replace")
+    body: Any = (await reply.beginning(seconds, _MAX_ERROR_BYTES)).decode("utf-8", "replace")
     try:
         body = parse_json(body)
     except ValueError:
@@ -150,17 +191,24 @@ def _origin(location: str | None) -> str:
     return f"{scheme}://{rest.split('/')[0].rpartition('@')[2][:100]}" if mark else "another path"
 
 
+def _raise_translated(error: Exception, *, reading: bool) -> NoReturn:
+    """Raises an error of the HTTP client as one of ours."""
+    ours = _translated(error, reading=reading)
+    if ours is error:
+        raise error
+    # What the HTTP client says of a header that it refuses holds the header, which may be a key.
+    raise ours from None if isinstance(ours, ConfigurationError) else error
+
+
 def _translated(error: Exception, *, reading: bool) -> Exception:
-    """An error of the HTTP client as one of ours, by the names of its classes: httpx and httpx2 share them."""
-    if isinstance(error, APIError | ConfigurationError):
-        return error
+    """One of ours, by the names of the classes: httpx and httpx2 share them. What is not theirs stays as it is."""
     names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__.partition(".")[0] in ("httpx", "httpx2")}
     about = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if "TimeoutException" in names:
         return APITimeoutError(f"the endpoint was too slow ({about})")
-    if names & {"InvalidURL", "UnsupportedProtocol", "LocalProtocolError"} or (
-        not names and isinstance(error, ValueError)
-    ):
+    if "LocalProtocolError" in names:
+        return ConfigurationError("the request can't be sent: a header has a name or value that HTTP does not allow")
+    if names & {"InvalidURL", "UnsupportedProtocol"} or (not names and isinstance(error, ValueError)):
         return ConfigurationError(f"the request can't be sent: {about}")
     if "DecodingError" in names:
         return ProtocolError(f"the reply can't be decoded: {about}")

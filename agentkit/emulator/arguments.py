@@ -15,11 +15,11 @@ _MAX_CALLS = 8  # of one tool, for one question
 _MISSING = object()
 _DATE_TIME = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d)?")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
-_NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)(?:(?<![\d)\s])-)?\d+(?:\.\d+)?(?![\w])")
+_NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)(?:(?<![\w)])-)?\d{1,30}(?:\.\d{1,30})?(?!\w)")
 _QUOTED = re.compile(r"\"([^\"\n]+)\"|“([^”\n]+)”|`([^`\n]+)`|(?<!\w)'([^'\n]+)'(?!\w)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
-_OPERAND = r"\(*(?:(?<![\w)])-)?\(*\d+(?:\.\d+)?(?!\w)\)*"
-_SUM = re.compile(rf"(?<![\w.])(?<![A-Za-z]-){_OPERAND}(?:\s*(?:\*\*|//|[-+*/%])\s*{_OPERAND})+")
+_OPERAND = r"\({0,9}(?:(?<![\w)])-)?\({0,9}\d{1,30}(?:\.\d{1,30})?(?!\w)\){0,9}"
+_SUM = re.compile(rf"(?<![\w.])(?<![A-Za-z]-){_OPERAND}(?:\s{{0,9}}(?:\*\*|//|[-+*/%])\s{{0,9}}{_OPERAND}){{1,40}}")
 _SPOKEN = {
     "plus": "+",
     "minus": "-",
@@ -134,7 +134,7 @@ class _Evidence:
         return _MISSING
 
     def _array(self, items: Any) -> Any:
-        values = []
+        values: list[Any] = []
         while isinstance(items, dict) and (value := self.take("", items)) is not _MISSING and len(values) < _MAX_CALLS:
             values.append(value)
         return values or _MISSING

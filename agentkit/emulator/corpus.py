@@ -5,6 +5,7 @@ Not the web: `web_search` and `web_fetch` of the emulator look only here.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 
 from agentkit.emulator.pages import SUFFIXES, Page, folder_pages, project_pages, stdlib_pages
@@ -24,17 +26,18 @@ from agentkit.errors import ConfigurationError
 __all__ = ["Corpus", "Found"]
 
 _SCHEMA = """
-create table pages (id integer primary key, url text unique, name text, title text, summary text, text text, changed text);
+create table pages (
+    id integer primary key, url text unique, name text, title text, summary text, text text, changed text
+);
 create virtual table leads using fts5 (name, parts, title, lead, content='', tokenize="porter unicode61");
 create virtual table bodies using fts5 (identifiers, text, content='', tokenize="porter unicode61");
-create virtual table words using fts5vocab (bodies, row);
 """
 _LEAD_WEIGHTS = "12, 6, 6, 2"
 _BODY_WEIGHTS = "0.5, 1"
 _BODY_SHARE = 0.5
 _RELATED_SHARE = 14.0
-_SUPERSEDED_SHARE = 0.5
-_FORMAT = 1  # of the index file: raise it when what is in it changes
+_SUPERSEDED_SHARE = 0.3
+_MAKERS = ("corpus.py", "pages.py", "stdlib_pages.py", "words.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,13 @@ class Corpus:
         """
         project = list(project_pages())
         path = _index_path()
-        if not path.exists():
+        connection = _stored(path)
+        if connection is None:
             progress("reading the documentation of the standard library (once, a few seconds)")
             _build_file(path, stdlib_pages(progress))
-        connection = _connect(":memory:")
-        with closing(sqlite3.connect(path.as_uri() + "?mode=ro", uri=True)) as stored:
-            stored.backup(connection)
+            connection = _stored(path)
+        if connection is None:
+            raise ConfigurationError(f"the index {path.name} can't be read; set AGENTKIT_HOME to a folder of your own")
         about = f"the standard library of Python {sys.version_info.major}.{sys.version_info.minor}"
         if project:
             _insert(connection, project)
@@ -113,9 +117,8 @@ class Corpus:
             warn(line)
         if not pages:
             raise ConfigurationError(f"the folder {os.fspath(folder)!r} has no readable file ({' '.join(SUFFIXES)})")
-        connection = _connect(":memory:")
-        connection.executescript(_SCHEMA)
-        _insert(connection, pages)
+        connection = _connect()
+        _fill(connection, pages)
         return cls(connection, f"{len(pages)} files of the folder {root.name!r}", skipped)
 
     def __len__(self) -> int:
@@ -148,7 +151,7 @@ class Corpus:
         return [Found(self._row(row), scores[row], covered.get(row, 0.0)) for row in best]
 
     def _scores(self, words: list[str], names: list[str]) -> dict[int, float]:
-        pairs = [f'"{first} {second}"' for first, second in zip(words, words[1:], strict=False)]
+        pairs = [f'"{first} {second}"' for first, second in pairwise(words)]
         query = " OR ".join([*(f'"{word}"' for word in words), *pairs])
         scores: dict[int, float] = {}
         for table, weights, share in (("leads", _LEAD_WEIGHTS, 1.0), ("bodies", _BODY_WEIGHTS, _BODY_SHARE)):
@@ -158,7 +161,7 @@ class Corpus:
         for place, name in enumerate(names):
             for (row,) in self._connection.execute("select id from pages where name = ?", (name,)):
                 scores[row] = scores.get(row, 0.0) + _RELATED_SHARE * 0.9**place
-        for (row, name) in self._connection.execute("select id, name from pages"):
+        for row, name in self._connection.execute("select id, name from pages"):
             if name in SUPERSEDED and row in scores:
                 scores[row] *= _SUPERSEDED_SHARE
         return scores
@@ -191,9 +194,30 @@ class Corpus:
 _COLUMNS = "id, url, name, title, summary, substr(text, 1, 1500), text, changed"
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def _connect() -> sqlite3.Connection:
     # The server's thread reads what the caller's thread opened.
-    return sqlite3.connect(path, check_same_thread=False)
+    return sqlite3.connect(":memory:", check_same_thread=False)
+
+
+def _stored(path: Path) -> sqlite3.Connection | None:
+    """A copy of an index file, None where there is none or it is broken."""
+    connection = _connect()
+    try:
+        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)) as stored:
+            stored.backup(connection)
+        connection.execute("select count(*) from pages, leads, bodies")
+    except sqlite3.Error:
+        connection.close()
+        return None
+    return connection
+
+
+def _fill(connection: sqlite3.Connection, pages: Iterable[Page]) -> None:
+    try:
+        connection.executescript(_SCHEMA)
+    except sqlite3.OperationalError as error:
+        raise ConfigurationError(f"the SQLite of this Python can't search: {error}") from None
+    _insert(connection, pages)
 
 
 def _insert(connection: sqlite3.Connection, pages: Iterable[Page]) -> None:
@@ -219,12 +243,17 @@ def _unglued(name: str, known: set[str]) -> str:
 
 
 def _index_path() -> Path:
-    try:
-        release = version("agentkit-loop")
-    except PackageNotFoundError:
-        release = "unreleased"
     python = "-".join([sys.implementation.name, *map(str, sys.version_info[:3])])
-    return _cache_folder() / f"stdlib-{python}-{release}-{_FORMAT}.sqlite3"
+    # Code that makes another index makes another file.
+    makers = b"".join(Path(__file__).with_name(name).read_bytes() for name in _MAKERS)
+    return _cache_folder() / f"stdlib-{python}-{_release()}-{hashlib.sha256(makers).hexdigest()[:8]}.sqlite3"
+
+
+def _release() -> str:
+    try:
+        return version("agentkit-loop")
+    except PackageNotFoundError:
+        return "unreleased"
 
 
 def _cache_folder() -> Path:
@@ -244,12 +273,13 @@ def _build_file(path: Path, pages: Iterable[Page]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     except OSError as error:
-        raise ConfigurationError(f"can't write the index to {path.parent}: {error.strerror}; set AGENTKIT_HOME") from None
+        raise ConfigurationError(
+            f"can't write the index to {path.parent}: {error.strerror}; set AGENTKIT_HOME"
+        ) from None
     os.close(handle)
     try:
         with closing(sqlite3.connect(name)) as connection:
-            connection.executescript(_SCHEMA)
-            _insert(connection, pages)
+            _fill(connection, pages)
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote
 
 from agentkit.errors import ConfigurationError
 
@@ -20,6 +21,7 @@ __all__ = ["Page", "folder_pages", "project_pages", "stdlib_pages"]
 SUFFIXES = (".md", ".markdown", ".txt", ".text", ".rst", ".html", ".htm")
 _CHILD = Path(__file__).with_name("stdlib_pages.py")
 _CHILD_SECONDS = 120.0
+_CODE_BLOCK = re.compile(r"^```.*?^```\n?", re.DOTALL | re.MULTILINE)
 _MAX_FILE_BYTES = 5_000_000
 
 
@@ -88,7 +90,7 @@ def project_pages() -> Iterator[Page]:
     for path in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
         if path.exists():
             relative = path.relative_to(root).as_posix()
-            text = path.read_text("utf-8")
+            text = _CODE_BLOCK.sub("", path.read_text("utf-8"))  # examples repeat what people ask about other things
             if text.strip():
                 yield _page(f"https://agentkit.local/{relative}", relative, text, None)
 
@@ -125,7 +127,7 @@ def _file_page(path: Path, relative: str) -> Page | None:
         text, title = _from_html(text)
     changed = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
     text = text.replace("\r\n", "\n").replace("\0", "")
-    return _page(f"https://corpus.local/{relative}", relative, text, title, changed) if text.strip() else None
+    return _page(f"https://corpus.local/{quote(relative)}", relative, text, title, changed) if text.strip() else None
 
 
 def _page(url: str, relative: str, text: str, title: str | None, changed: str | None = None) -> Page:
@@ -139,8 +141,8 @@ def _page(url: str, relative: str, text: str, title: str | None, changed: str | 
 class _Text(HTMLParser):
     """The text of an HTML page, one paragraph for each block element."""
 
-    _hidden = frozenset(["script", "style", "template", "noscript", "head"])
-    _blocks = frozenset("p div li ul ol h1 h2 h3 h4 h5 h6 tr table section article header footer pre br dt dd".split())
+    _hidden = frozenset(["script", "style", "template", "noscript", "title"])
+    _blocks = re.compile(r"p|div|li|ul|ol|h[1-6]|tr|table|section|article|header|footer|pre|br|dt|dd|body")
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,15 +151,15 @@ class _Text(HTMLParser):
         self._inside: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in self._hidden or tag == "title":
+        if tag in self._hidden:
             self._inside.append(tag)
-        elif tag in self._blocks:
+        elif self._blocks.fullmatch(tag):
             self.pieces.append("\n\n")
 
     def handle_endtag(self, tag: str) -> None:
         if tag in self._inside:
             del self._inside[self._inside.index(tag) :]
-        elif tag in self._blocks:
+        elif self._blocks.fullmatch(tag):
             self.pieces.append("\n\n")
 
     def handle_data(self, data: str) -> None:

@@ -23,7 +23,9 @@ __all__ = ["main", "module_names", "page"]
 # Importing these opens windows or browsers, prints, or brings test suites.
 _SKIPPED = frozenset(["antigravity", "this", "idlelib", "turtledemo", "test", "lib2to3", "nturl2path", "pydoc_data"])
 # The documented modules inside packages. Source: the library index of docs.python.org.
-_INSIDE = """
+_INSIDE = re.findall(
+    r"\S+",
+    """
 asyncio.subprocess collections.abc concurrent.futures curses.ascii curses.panel curses.textpad dbm.dumb dbm.gnu dbm.ndbm
 email.charset email.contentmanager email.encoders email.errors email.generator email.header email.headerregistry
 email.iterators email.message email.mime email.parser email.policy email.utils encodings.idna encodings.utf_8_sig
@@ -35,8 +37,9 @@ tkinter.simpledialog tkinter.ttk unittest.mock urllib.error urllib.parse urllib.
 urllib.robotparser wsgiref.handlers wsgiref.headers wsgiref.simple_server wsgiref.types wsgiref.util wsgiref.validate
 xml.dom xml.dom.minidom xml.dom.pulldom xml.etree.ElementTree xml.parsers.expat xml.sax xml.sax.handler xml.sax.saxutils
 xml.sax.xmlreader xmlrpc.client xmlrpc.server
-""".split()
-# Modules that don't say in a line what they are for. Source: the titles of their pages on docs.python.org.
+""",
+)
+# Modules that don't say well in a line what they are for. Source: the titles of their pages on docs.python.org.
 _SUMMARIES = {
     "collections.abc": "Abstract base classes for containers",
     "contextvars": "Context variables",
@@ -49,15 +52,27 @@ _SUMMARIES = {
     "http": "HTTP modules",
     "importlib.metadata": "Accessing package metadata",
     "importlib.resources.abc": "Abstract base classes for resources",
+    "io": "Core tools for working with streams",
+    "json": "JSON encoder and decoder",
+    "logging": "Logging facility for Python",
+    "math": "Mathematical functions",
     "mmap": "Memory-mapped file support",
     "pathlib": "Object-oriented filesystem paths",
     "resource": "Resource usage information",
+    "secrets": "Generate secure random numbers for managing secrets",
     "signal": "Set handlers for asynchronous events",
+    "socket": "Low-level networking interface",
+    "sqlite3": "DB-API 2.0 interface for SQLite databases",
+    "struct": "Interpret bytes as packed binary data",
     "syslog": "Unix syslog library routines",
+    "tomllib": "Parse TOML files",
     "tracemalloc": "Trace memory allocations",
+    "unittest": "Unit testing framework",
+    "unittest.mock": "Mock object library",
     "urllib": "URL handling modules",
     "xml.dom.pulldom": "Support for building partial DOM trees",
     "zipapp": "Manage executable Python zip archives",
+    "zlib": "Compression compatible with gzip",
     "zoneinfo": "IANA time zone support",
 }
 _MAX_TEXT = 60_000
@@ -74,7 +89,7 @@ _NOISE = re.compile(
 )
 _BAR = re.compile(r"^ \|(?:  )?", re.MULTILINE)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_MAX_SUMMARY = 150
+_MAX_SUMMARY = 100
 
 
 def module_names() -> list[str]:
@@ -93,8 +108,7 @@ def page(name: str) -> dict[str, str] | None:
         return None
     sections = _sections(written)
     description = _dedent(sections.get("DESCRIPTION", ""))
-    summary = sections["NAME"].strip().removeprefix(name).strip(" -") or _first_sentence(description)
-    summary = summary or _SUMMARIES.get(name, "")
+    summary = _SUMMARIES.get(name) or _summary(name, sections["NAME"]) or _first_sentence(description)
     parts = [f"{name} - {summary}" if summary else name, description]
     # Other sections tell where the file is on this machine, or repeat what the documentation says elsewhere.
     parts += [f"{title.title()}\n\n{_tidy(sections[title])}" for title in ("FUNCTIONS", "CLASSES") if title in sections]
@@ -107,9 +121,13 @@ def _sections(written: str) -> dict[str, str]:
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 
+def _summary(name: str, section: str) -> str:
+    return re.sub(rf"^{re.escape(name)}( -)?( {re.escape(name)} module -)?", "", section.strip()).strip(" -.")
+
+
 def _first_sentence(description: str) -> str:
     paragraph = " ".join(description.split("\n\n")[0].split())
-    sentence = re.split(r"(?<=[.:])\s", paragraph)[0]
+    sentence = re.split(r"(?<=[.:])\s", paragraph)[0].rstrip(".:")
     return sentence if len(sentence) <= _MAX_SUMMARY else sentence[:_MAX_SUMMARY].rsplit(" ", 1)[0] + " …"
 
 

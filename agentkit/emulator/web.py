@@ -55,11 +55,15 @@ class Web:
             use: The block.
             calls_before: Calls of the same tool since the question.
             known_urls: Addresses that occur in the conversation: no others can be fetched.
+
+        A server tool that the request has not, or that the emulator lacks, is `unavailable`.
         """
         name = use["name"]
-        limit = self._tools[name].get("max_uses")
-        if limit is not None and calls_before >= limit:
-            content: Any = _error(name, "max_uses_exceeded")
+        limit = self._tools.get(name, {}).get("max_uses")
+        if name not in self._tools:
+            content: Any = _error(name, "unavailable")
+        elif limit is not None and calls_before >= limit:
+            content = _error(name, "max_uses_exceeded")
         elif name == "web_search":
             content = self._search(use["input"])
         else:

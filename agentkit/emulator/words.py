@@ -11,15 +11,17 @@ _WORD = re.compile(r"[^\W_]+")
 _DOTTED = re.compile(r"\w+(?:\.\w+)*")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-_GRAMMAR = """
+_GRAMMAR = _WORD.findall("""
 a about all also an and any are as at be been but by can could did do does doing done each for from get gets give given
 had has have having he her here hers him his how i if in into is it its just kind let like may me might mine more most
 much must my need needs no not of off on one only or other our out over own please shall she should show so some such
 tell than that the their them then there these they thing things this those through to too up us use used useful user
 using very want wants was way we well were what when where which while who whom whose why will with work works would
 you your explain find know look learn make makes sort list help me one s t don doesn isn
-""".split()  # fmt: skip
-_OF_THE_CORPUS = "python module modules library libraries standard stdlib function functions class classes package".split()
+""")  # fmt: skip
+_OF_THE_CORPUS = _WORD.findall(
+    "python module modules library libraries standard stdlib function functions class classes package"
+)
 _STOP_WORDS = frozenset([*_GRAMMAR, *_OF_THE_CORPUS])
 
 # What people call a thing, and what its page is called. The longest phrase that fits a place counts.
@@ -157,10 +159,13 @@ _LONGEST = max(len(phrase.split()) for phrase in _RELATED)
 
 # Superseded or on the way out. Source: PEP 594, PEP 632, and the notes on their own pages of docs.python.org.
 SUPERSEDED = frozenset(
-    """
+    re.findall(
+        r"\S+",
+        """
 aifc asynchat asyncore audioop cgi cgitb chunk crypt distutils getopt imghdr imp mailcap msilib nis nntplib optparse
 ossaudiodev pipes smtpd sndhdr spwd sre_compile sre_constants sre_parse sunau telnetlib uu xdrlib
-""".split()
+""",
+    )
 )
 
 

@@ -1,4 +1,4 @@
-"""What the API refuses about the fields of a request together: tools, models, thinking, sampling, cache marks.
+"""What the API refuses about a request body as a whole: its tools, its model's switches, its cache marks, its end.
 
 Everything here may trust the shapes that `fields` has looked at.
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from agentkit.rules.texts import Problem
 
-__all__ = ["check_together"]
+__all__ = ["check_body"]
 
 
 class Model(NamedTuple):
@@ -55,6 +55,7 @@ _MODELS = {
     "claude-opus-5": _5,
     "claude-fable-5": _FABLE_5,
     "claude-mythos-5": _FABLE_5,
+    "claude-mythos-preview": _FABLE_5._replace(forced=False),
     "claude-haiku-5-5": _5,
     "claude-sonnet-5-5": _NEWEST._replace(thinking=frozenset({"adaptive", "between_tools"})),
     "claude-opus-5-5": _NEWEST,
@@ -71,11 +72,11 @@ _DOCS_2025 = (
 _STRICT_TOOLS = 20
 _CACHE_MARKS = 4
 _VALUES = {"enum", "const", "default", "examples"}  # what is in a schema and is no schema
-# What an assistant turn that the API paused holds: it is continued, not prefilled. Source: messages-api.md 15.9, 26.2.
-_PAUSED = {"server_tool_use", "mcp_tool_use", "compaction"}
+# What a turn holds that the API paused, and so continues, or that waits for our results (a matter of the history).
+_WAITS = {"server_tool_use", "mcp_tool_use", "compaction", "tool_use"}
 
 
-def check_together(body: Mapping[str, Any]) -> Iterator[Problem]:
+def check_body(body: Mapping[str, Any]) -> Iterator[Problem]:
     """The problems of well-shaped fields with each other and with the model."""
     for look in _LOOKS:
         yield from look(body, _model(body["model"]))
@@ -87,6 +88,7 @@ def _model(name: str) -> Model | None:
 
 
 def _output_limit(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    """Source: messages-api.md 15.12."""
     given = body["max_tokens"]
     if model and given > model.max_tokens:
         text = f"{given} > {model.max_tokens}, which is the maximum allowed number of output tokens for {body['model']}"
@@ -94,6 +96,7 @@ def _output_limit(body: Mapping[str, Any], model: Model | None) -> Iterator[Prob
 
 
 def _tool_names(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    """Source: api-errors.md B (claude-code#10687); messages-api.md section 9 (the texts on `tool_choice`: probe)."""
     names = [tool["name"] for tool in _tools(body) if isinstance(tool.get("name"), str)]
     if len(set(names)) < len(names):
         yield Problem("tool_name_duplicate", "tools", "tools: Tool names must be unique.")
@@ -106,12 +109,14 @@ def _tool_names(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
 
 
 def _deferred(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    """Source: api-errors.md B (ironclaw#7274); messages-api.md 10.4."""
     if _tools(body) and all(tool.get("defer_loading") for tool in _tools(body)):
         text = "At least one tool must have defer_loading=false. All tools cannot be deferred"
         yield Problem("tools_deferred", "tools", text)
 
 
 def _strict(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    """Source: api-errors.md A (rig)."""
     strict = sum(tool.get("strict") is True for tool in _tools(body))
     if strict > _STRICT_TOOLS:
         text = (
@@ -148,6 +153,7 @@ def _has_open_object(schema: Any) -> bool:
 
 
 def _forced(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    """Source: messages-api.md section 4; api-errors.md B (mastra#7507)."""
     if body.get("tool_choice", {}).get("type") not in ("any", "tool"):
         return
     if model and not model.forced:
@@ -159,6 +165,7 @@ def _forced(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
 
 
 def _thinking(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    """Source: messages-api.md sections 4 and 14; api-errors.md B (antigravity2api#150, one-hub#529)."""
     thinking = body.get("thinking", {})
     kind = thinking.get("type")
     if model and kind and kind not in model.thinking:
@@ -185,6 +192,7 @@ _UNSUPPORTED = {
 
 
 def _effort(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    """Source: api-errors.md A (pydantic-ai); messages-api.md sections 3 and 4."""
     effort = body.get("output_config", {}).get("effort")
     if not model or not effort or effort in model.efforts:
         return
@@ -195,6 +203,7 @@ def _effort(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
 
 
 def _sampling(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    """Source: messages-api.md sections 3 and 4 (the text is a probe); api-errors.md B (otoroshi#140)."""
     for name, default in (("temperature", 1), ("top_p", 1), ("top_k", None)):
         if model and not model.sampling and body.get(name, default) != default:
             yield Problem("sampling", name, f"`{name}` is deprecated for this model.")
@@ -204,6 +213,7 @@ def _sampling(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]
 
 
 def _system_role(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
+    """Source: messages-api.md section 3; api-errors.md B (ChainForge#271)."""
     if model and not model.system_role and any(message["role"] == "system" for message in body["messages"]):
         text = (
             'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, '
@@ -223,15 +233,17 @@ def _system_text(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
 
 
 def _last_turn(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
-    """An assistant message at the end is a prefill, unless it is empty or paused."""
+    """An assistant turn at the end is a prefill, unless it is empty or waits. Source: messages-api.md 15.8, 15.9."""
     blocks: list[Any] = []
     for message in reversed(body["messages"]):
         if message["role"] != "assistant":
             break
         content = message["content"]
-        blocks = ([{"type": "text", "text": content}] if isinstance(content, str) else content) + blocks
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}] if content else []
+        blocks = content + blocks
     kinds = {block["type"] for block in blocks}
-    if not blocks or not kinds.isdisjoint(_PAUSED) or any(kind.endswith("_tool_result") for kind in kinds):
+    if not blocks or not kinds.isdisjoint(_WAITS) or any(kind.endswith("_tool_result") for kind in kinds):
         return
     if model and not model.prefill:
         text = "This model does not support assistant message prefill. The conversation must end with a user message."
@@ -242,6 +254,7 @@ def _last_turn(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem
 
 
 def _cache(body: Mapping[str, Any], _: Model | None) -> Iterator[Problem]:
+    """Source: messages-api.md 15.10; api-errors.md B (Anthropic.SDK#50, claude-code-cache-fix#44)."""
     marks = list(_marks(body))
     automatic = isinstance(body.get("cache_control"), dict)
     if len(marks) + automatic > _CACHE_MARKS:
@@ -284,6 +297,17 @@ def _tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 _LOOKS = (
-    _tool_names, _deferred, _strict, _closed, _forced, _output_limit, _thinking, _effort, _sampling, _cache, _system_role,
-    _system_text, _last_turn,
-)  # fmt: skip
+    _tool_names,
+    _deferred,
+    _strict,
+    _closed,
+    _forced,
+    _output_limit,
+    _thinking,
+    _effort,
+    _sampling,
+    _cache,
+    _system_role,
+    _system_text,
+    _last_turn,
+)

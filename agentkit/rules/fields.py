@@ -1,7 +1,7 @@
 """What the API refuses about the fields of a request: JSON types, ranges, unknown keys.
 
 `check_request` looks in the order in which the API does: every field's own shape, then unknown keys, then what the
-fields are together (`requests`), then the history (`history`). Where a shape is wrong, nothing after the shapes is
+fields are together (`body`), then the history (`history`). Where a shape is wrong, nothing after the shapes is
 looked at, as with the API. An emulator needs these rules; a runtime must not apply them to what it sends, or a future
 field could never be used.
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
+from agentkit.rules.body import check_body
 from agentkit.rules.history import check_history
-from agentkit.rules.requests import check_together
 from agentkit.rules.texts import TEXTS, Problem
 
 __all__ = ["check_request"]
@@ -54,7 +54,7 @@ def check_request(body: Mapping[str, Any]) -> list[Problem]:
         body: The JSON of a `POST /v1/messages`. Beta fields count as known: the header is not seen here.
     """
     found = list(_shapes(body))
-    return found or [*check_together(body), *check_history(body["messages"], container=bool(body.get("container")))]
+    return found or [*check_body(body), *check_history(body["messages"], container=bool(body.get("container")))]
 
 
 def _shapes(body: Mapping[str, Any]) -> Iterator[Problem]:

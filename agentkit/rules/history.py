@@ -317,9 +317,9 @@ class Check:
 
     def _problem(self, rule: str, *, at: int | None = None, path: str = "", **words: int | str) -> Problem:
         """The problem in the API's words; it is in the message being added unless `index` says otherwise."""
-        words = {"index": self._index, "turn": self._turn, "block": self._offset + (at or 0), "at": at or 0} | words
-        place = f"messages.{words['index']}" + (f".content.{at}" if at is not None else "")
-        return Problem(rule, path or place, TEXTS[rule].format(**words))
+        here = {"index": self._index, "turn": self._turn, "block": self._offset + (at or 0), "at": at}
+        place = f"messages.{words.get('index', self._index)}" + (f".content.{at}" if at is not None else "")
+        return Problem(rule, path or place, TEXTS[rule].format(**{**here, **words}))
 
 
 def check_history(messages: Iterable[Any], *, container: bool = True) -> list[Problem]:

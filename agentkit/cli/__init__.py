@@ -1,0 +1,46 @@
+"""The `agentkit` command. It needs the extra `cli`, and says so where that is missing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Runs the command with the arguments of the process, and gives its exit code.
+
+    0: done. 1: the endpoint or the system failed. 2: wrong usage or configuration. 3: the run ended without an
+    answer. 130: interrupted.
+    """
+    try:
+        import rich  # noqa: F401
+        import typer  # noqa: F401
+    except ModuleNotFoundError as error:
+        print(f"error: the command needs {error.name}: pip install 'agentkit-loop[cli]'", file=sys.stderr)
+        return 2
+    from agentkit.cli.app import app
+
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that has no "·" shows "?"
+    try:
+        app(prog_name="agentkit")
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if code == _INTERRUPTED:
+            _leave_at_once(code)
+        return code
+    return 0
+
+
+def _leave_at_once(code: int) -> None:
+    """Ends the process now: a sync tool that was given up may still hold a thread, for which Python would wait."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -1,0 +1,51 @@
+"""The commands and what they share. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agentkit.cli.doctor import doctor
+from agentkit.cli.emulate import emulate
+from agentkit.cli.run import run
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command()(run)
+app.command()(emulate)
+app.command()(doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"agentkit {version('agentkit-loop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def agentkit(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Agents that use tools, over the Anthropic Messages API.
+
+    \b
+    Try it without a key:
+      agentkit run --emulator "How do I parse command line arguments in Python?"
+    With a key:
+      export ANTHROPIC_API_KEY=…
+      agentkit run "What changed in the latest Python release?"
+    What is configured, and whether it works:
+      agentkit doctor
+    """

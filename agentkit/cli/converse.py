@@ -1,0 +1,183 @@
+"""A run as the command drives it: shown, interrupted by Ctrl-C, asked about held calls, saved."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, Self
+
+import anyio
+
+from agentkit.agent import Agent, allow, deny
+from agentkit.cli.problems import INTERRUPTED
+from agentkit.client import Client
+from agentkit.errors import APIError
+from agentkit.events import Event
+from agentkit.result import Pending, RunResult
+from agentkit.run import Run
+from agentkit.terminal import safe, safe_line
+from agentkit.transcript import Decision
+
+__all__ = ["Conversation", "View"]
+
+
+class View(Protocol):
+    """Where a run is shown."""
+
+    def event(self, event: Event) -> None:
+        """Shows one event."""
+
+    def note(self, text: str) -> None:
+        """Shows a line about the run itself."""
+
+    def progress(self, text: str) -> None:
+        """Shows what goes on before the run."""
+
+    def finish(self, result: RunResult) -> None:
+        """Shows how the run ended."""
+
+    def close(self) -> None:
+        """Leaves the screen as it should be, wherever the run is."""
+
+
+@dataclass(kw_only=True)
+class Conversation:
+    """One run of the command, with as many resumes as it has held calls to ask about.
+
+    Attributes:
+        agent: Who answers.
+        open_client: The endpoint, opened anew in each event loop.
+        view: Where it is shown.
+        save: The file that keeps the conversation, however the run ends.
+        asks: Whether somebody can be asked about held calls.
+        interrupted: Whether Ctrl-C ended it.
+    """
+
+    agent: Agent
+    open_client: Callable[[], AbstractAsyncContextManager[Client]]
+    view: View
+    save: Path | None
+    asks: bool
+    interrupted: bool = False
+
+    def run(self, prompt: str | None, earlier: Any) -> RunResult:
+        """Runs to the end, and shows it.
+
+        Raises:
+            APIError: The endpoint failed; what was done is shown and saved.
+        """
+        try:
+            result = self._until_nothing_is_held(prompt, earlier)
+        except APIError as error:
+            if error.result is not None:
+                self._end(error.result)
+            raise
+        self._end(result)
+        return result
+
+    def _until_nothing_is_held(self, prompt: str | None, earlier: Any) -> RunResult:
+        decisions: Mapping[str, Decision] = {}
+        while True:
+            result = self._follow(prompt, earlier, decisions)
+            if self.interrupted or not (result.pending and self.asks):
+                return result
+            self.view.close()
+            self._keep(result)
+            try:
+                decisions = {held.call_id: ask(held) for held in result.pending}
+            except EOFError:
+                return result
+            except KeyboardInterrupt:
+                self.interrupted = True
+                return result
+            prompt, earlier = None, result
+
+    def _end(self, result: RunResult) -> None:
+        self.view.finish(result)
+        self._keep(result)
+
+    def _follow(self, prompt: str | None, earlier: Any, decisions: Mapping[str, Decision]) -> RunResult:
+        with _Interrupts(self.view) as interrupts:
+            result = anyio.run(partial(self._stream, prompt, earlier, decisions, interrupts))
+        self.interrupted = interrupts.count > 0
+        return result
+
+    async def _stream(
+        self, prompt: str | None, earlier: Any, decisions: Mapping[str, Decision], interrupts: _Interrupts
+    ) -> RunResult:
+        async with self.open_client() as client:
+            run = self.agent.stream(prompt, after=earlier, decisions=decisions, client=client)
+            async with run:
+                interrupts.watch(run)
+                async for event in run:
+                    self.view.event(event)
+        return run.result
+
+    def _keep(self, result: RunResult) -> None:
+        """Writes the conversation beside its place and moves it there whole: an earlier one is not lost half way."""
+        if self.save is None:
+            return
+        beside = self.save.with_name(f".{self.save.name}.{os.getpid()}.tmp")
+        try:
+            beside.write_text(json.dumps(result.dump()), "utf-8")
+            beside.replace(self.save)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+class _Interrupts:
+    """Ctrl-C while a run goes on: the first one cancels the run, the second one ends the process."""
+
+    def __init__(self, view: View) -> None:
+        self.count = 0
+        self._view = view
+        self._run: Run | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._on_interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def watch(self, run: Run) -> None:
+        """Cancels this run, now if Ctrl-C has come already."""
+        self._run, self._loop = run, asyncio.get_running_loop()
+        if self.count:
+            run.cancel()
+
+    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            self._end_process()
+        elif self._run and self._loop:
+            self._loop.call_soon_threadsafe(self._run.cancel)
+
+    def _end_process(self) -> None:
+        with suppress(Exception):
+            self._view.close()
+            sys.stdout.flush()
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+
+
+def ask(held: Pending) -> Decision:
+    """Asks about one held call. What is shown is the call alone, none of the model's words about it."""
+    print(f"\n{safe_line(held.name)} waits for your approval, to run with")
+    print(safe(json.dumps(held.input, ensure_ascii=False, indent=2)))
+    while True:
+        said = input("Run it? y, n, or a reason for no: ").strip()
+        if said.lower() in ("y", "yes"):
+            return allow()
+        if said:
+            return deny("" if said.lower() in ("n", "no") else said)

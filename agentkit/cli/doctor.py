@@ -1,0 +1,192 @@
+"""`agentkit doctor`: what is configured, what the endpoint answers, what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from agentkit.cli.options import BaseUrl, DoctorAsJson
+from agentkit.cli.problems import FAILED, reported
+from agentkit.terminal import safe_line
+
+if TYPE_CHECKING:
+    from agentkit.client import Client
+
+__all__ = ["doctor", "examine"]
+
+_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "COMETAPI_KEY")
+_OTHERS = ("ANTHROPIC_BASE_URL", "AGENTKIT_MODEL", "AGENTKIT_HOME")
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+_SEE_ABOVE = "the problem is above; `agentkit run --emulator` needs neither key nor network"
+_REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)[^;]*(?:;.*extra *== *['\"](\w+)['\"])?")
+
+
+def doctor(base_url: BaseUrl = None, as_json: DoctorAsJson = False) -> None:
+    """Look at the configuration, ask the endpoint for its models, and say what is missing. Costs nothing.
+
+    \b
+    Exit codes: 0 agents can run · 1 something is in the way, and what to do about it
+    """
+    with reported():
+        found = examine(base_url)
+        if as_json:
+            print(json.dumps(found, indent=2))
+        else:
+            _show(found)
+        if not found["usable"]:
+            raise typer.Exit(FAILED)
+
+
+def examine(base_url: str | None = None) -> dict[str, Any]:
+    """What `doctor` finds, as JSON; `usable` says whether agents can run, `advice` what to do next. No secrets."""
+    endpoint = _endpoint(base_url)
+    return {
+        "versions": _versions(),
+        "extras": _extras(),
+        "environment": _environment(),
+        "endpoint": endpoint,
+        "emulator": {"index": _index()},
+        "usable": endpoint["problem"] is None,
+        "advice": endpoint.pop("advice"),
+    }
+
+
+def _requirements() -> list[tuple[str, str | None]]:
+    """What agentkit needs: the name of each package, and the extra that it belongs to."""
+    found = (_REQUIREMENT.match(line) for line in metadata.requires("agentkit-loop") or ())
+    return [(match[1], match[2]) for match in found if match and match[2] not in ("all", "dev")]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _versions() -> dict[str, str | None]:
+    import platform
+
+    core = {package: _version(package) for package, extra in _requirements() if extra is None}
+    return {"agentkit": _version("agentkit-loop"), "Python": platform.python_version(), **core}
+
+
+def _extras() -> dict[str, dict[str, str | None]]:
+    extras: dict[str, dict[str, str | None]] = {}
+    for package, extra in _requirements():
+        if extra is not None:
+            extras.setdefault(extra, {})[package] = _version(package)
+    return extras
+
+
+def _environment() -> dict[str, str | None]:
+    keys = {name: f"set ({_ending(os.environ[name])})" if os.environ.get(name) else None for name in _KEYS}
+    proxies = [name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
+    others = {name: "set" if os.environ.get(name) else None for name in _OTHERS}
+    return {**keys, **others, **dict.fromkeys(proxies, "set")}
+
+
+def _ending(value: str) -> str:
+    from agentkit.secrets import Secret
+
+    return str(Secret(value)).removeprefix("Secret('").removesuffix("')")
+
+
+def _endpoint(base_url: str | None) -> dict[str, Any]:
+    import anyio
+
+    from agentkit.client import Client
+    from agentkit.errors import ConfigurationError
+
+    try:
+        client = Client(base_url=base_url)
+    except ConfigurationError as error:
+        nothing = dict.fromkeys(("url", "status", "seconds", "models"))
+        return {
+            **nothing,
+            "problem": str(error),
+            "advice": "see the problem above; `agentkit run --emulator` needs no key",
+        }
+    began = time.monotonic()
+    found = anyio.run(_ask_for_models, client)
+    return {"url": client.base_url, "seconds": round(time.monotonic() - began, 3), **found}
+
+
+async def _ask_for_models(client: Client) -> dict[str, Any]:
+    from agentkit.errors import AgentKitError, APIError, AuthenticationError, NotFoundError
+
+    status: int | None = 200
+    models, problem, advice = None, None, 'agentkit run "…"'
+    try:
+        async with client:
+            answer = await client.get("/v1/models?limit=1000")
+        models = len(answer["data"])
+    except AuthenticationError as error:
+        status, problem = 401, str(error)
+        advice = "the key is missing or wrong: set ANTHROPIC_API_KEY to one that this endpoint knows"
+    except NotFoundError:
+        status = 404
+        advice = 'it has no list of models, so the key is not tested: try agentkit run "…"'
+    except AgentKitError as error:
+        status = error.status if isinstance(error, APIError) else None
+        problem, advice = str(error), "check the base URL (without /v1), the network and the proxy"
+    except (TypeError, LookupError):
+        problem, advice = "the list of models has another shape", "check the base URL (without /v1)"
+    return {"status": status, "models": models, "problem": problem, "advice": advice}
+
+
+def _index() -> str:
+    from agentkit.emulator.corpus import _index_path
+
+    return "made" if _index_path().exists() else "not made yet: the first use takes a few seconds"
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(force_terminal=sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
+
+    def section(title: str, lines: dict[str, tuple[str, str]]) -> None:
+        console.print(title, style="bold")
+        for name, (value, style) in lines.items():
+            console.print(f"  {name:<22}", end="")
+            console.print(safe_line(value), style=style, soft_wrap=True)
+        console.print()
+
+    versions = {name: (value or "missing", "" if value else "red") for name, value in found["versions"].items()}
+    section("Versions", versions)
+    section("Extras", {name: _about_extra(name, packages) for name, packages in found["extras"].items()})
+    environment = found["environment"].items()
+    section("Environment", {name: (value or "not set", "" if value else "dim") for name, value in environment})
+    endpoint = found["endpoint"]
+    section("Endpoint", {name: value for name, value in _about_endpoint(endpoint).items() if value[0]})
+    section("Emulator", {"index": (found["emulator"]["index"], "")})
+    state, style = ("Ready", "green") if found["usable"] else ("Not ready", "red")
+    console.print(f"{state}: ", style=style, end="")
+    console.print(safe_line(found["advice"]), soft_wrap=True)
+
+
+def _about_extra(name: str, packages: dict[str, str | None]) -> tuple[str, str]:
+    missing = [package for package, version in packages.items() if version is None]
+    if missing:
+        return f"missing {', '.join(missing)}: pip install 'agentkit-loop[{name}]'", "yellow"
+    return ", ".join(f"{package} {version}" for package, version in packages.items()), ""
+
+
+def _about_endpoint(endpoint: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    took = "" if endpoint["seconds"] is None else f", {endpoint['seconds']:.2f} s"
+    answer = "" if endpoint["status"] is None else f"HTTP {endpoint['status']}{took}"
+    models = "" if endpoint["models"] is None else str(endpoint["models"])
+    return {
+        "address": (endpoint["url"] or "", ""),
+        "GET /v1/models": (answer, ""),
+        "models": (models, ""),
+        "problem": (endpoint["problem"] or "", "red"),
+    }

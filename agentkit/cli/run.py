@@ -1,0 +1,210 @@
+"""`agentkit run`: one question, one answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    ExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    redirect_stdout,
+)
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from agentkit.cli.lines import Lines
+from agentkit.cli.options import (
+    DEFAULT_MODEL,
+    After,
+    AsJson,
+    BaseUrl,
+    CorpusFolder,
+    MaxTokens,
+    MaxTurns,
+    Model,
+    NoDefaultTools,
+    PauseAfter,
+    Question,
+    Save,
+    System,
+    ToolNames,
+    UseEmulator,
+)
+from agentkit.cli.problems import INTERRUPTED, UNFINISHED, brief_log, notice, reported
+from agentkit.cli.toolbox import default_tools, named_tools
+from agentkit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from agentkit.cli.converse import View
+    from agentkit.client import Client
+    from agentkit.step import Finish
+
+__all__ = ["run"]
+
+_EMULATED = "Emulator: a small rule-based reader over a local corpus, not a language model."
+_WHAT_TO_DO = {
+    "max_tokens": "the reply was cut off; give more with --max-tokens",
+    "max_turns": "give more with --max-turns",
+    "max_pauses": "ask for less in one question",
+    "refusal": "the model declined; ask in other words",
+    "model_context_window_exceeded": "the conversation is too long for the model; begin a new one",
+    "needs_approval": "answer on a terminal: with --save FILE, then `agentkit run --after FILE`",
+}
+
+
+def run(
+    question: Question = None,
+    emulator: UseEmulator = False,
+    model: Model = DEFAULT_MODEL,
+    base_url: BaseUrl = None,
+    tool: ToolNames = None,
+    no_default_tools: NoDefaultTools = False,
+    corpus: CorpusFolder = None,
+    pause_after: PauseAfter = 3,
+    system: System = None,
+    max_tokens: MaxTokens = 8192,
+    max_turns: MaxTurns = 50,
+    save: Save = None,
+    after: After = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask an agent a question, and watch it search, fetch and call tools until it answers.
+
+    \b
+    Examples:
+      agentkit run --emulator "How do I parse command line arguments in Python?"
+      agentkit run --corpus notes/ "When do we meet?"
+      agentkit run --tool my_tools:lookup "What is the status of order 7?"
+      agentkit run --json "Who maintains CPython?" | tail -1
+      git diff | agentkit run --system "Review this diff." -
+
+    \b
+    Exit codes: 0 answered · 1 the endpoint failed · 2 wrong usage or configuration
+                3 ended without an answer (a limit, a refusal, an approval) · 130 interrupted
+    """
+    with reported():
+        from agentkit.agent import Agent
+        from agentkit.cli.converse import Conversation
+        from agentkit.settings import Limits
+
+        brief_log()
+        prompt, earlier = _question(question, after), _loaded(after)
+        _check_writable(save)
+        tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
+        agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=Limits(max_turns=max_turns))
+        with ExitStack() as stack:
+            view = stack.enter_context(_view(as_json, tools))
+            if emulator or corpus:
+                open_client = stack.enter_context(_emulated(base_url, corpus, pause_after, view))
+            else:
+                open_client = _endpoint(base_url)
+            asks = not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+            conversation = Conversation(agent=agent, open_client=open_client, view=view, save=save, asks=asks)
+            result = conversation.run(prompt, earlier)
+        _leave(result.finish, interrupted=conversation.interrupted)
+
+
+def _leave(finish: Finish, *, interrupted: bool) -> None:
+    """Ends with the exit code of how the run ended, and says why it has no answer."""
+    if interrupted:
+        notice("interrupted: what was done is above")
+        raise typer.Exit(INTERRUPTED)
+    if finish.reason not in ("end_turn", "stop_sequence"):
+        about = f"{finish.reason} ({finish.detail})" if finish.detail else finish.reason
+        advice = _WHAT_TO_DO.get(finish.reason, "with --save FILE you could go on with --after FILE")
+        notice(f"no answer: {about}; {advice}")
+        raise typer.Exit(UNFINISHED)
+
+
+def _question(question: str | None, after: Path | None) -> str | None:
+    if question == "-":
+        try:
+            question = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"stdin is not UTF-8 (byte {error.start})") from None
+    if question is None and after is not None:
+        return None
+    if not (question and question.strip()):
+        raise ConfigurationError('ask a question: agentkit run "…" (- reads it from stdin)')
+    return question.strip()
+
+
+def _loaded(after: Path | None) -> Any:
+    if after is None:
+        return None
+    try:
+        return json.loads(after.read_text("utf-8"))
+    except ValueError:
+        raise ConfigurationError(f"--after {after}: this is not a file that --save wrote") from None
+
+
+def _check_writable(save: Path | None) -> None:
+    """Before the run, so that it is not lost after it."""
+    if save is not None and not (save.parent.is_dir() and os.access(save.parent, os.W_OK)):
+        raise ConfigurationError(f"--save {save}: can't write to the folder {save.parent}")
+
+
+@contextmanager
+def _view(as_json: bool, tools: Iterable[Any]) -> Iterator[View]:
+    if as_json:
+        # What tools print must not come between the events.
+        out = sys.stdout
+        with redirect_stdout(sys.stderr):
+            yield Lines(out)
+        return
+    from rich.console import Console
+
+    from agentkit.cli.show import Screen
+
+    is_terminal = sys.stdout.isatty()
+    console = Console(force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
+    screen = Screen(console, [str(getattr(tool, "name", "")) for tool in tools])
+    try:
+        yield screen
+    finally:
+        screen.close()
+
+
+def _endpoint(base_url: str | None) -> Callable[[], Client]:
+    from agentkit.client import Client
+
+    client = Client(base_url=base_url)
+    return lambda: client
+
+
+@contextmanager
+def _emulated(
+    base_url: str | None, corpus: Path | None, pause_after: int, view: View
+) -> Iterator[Callable[[], AbstractAsyncContextManager[Client]]]:
+    if base_url:
+        raise ConfigurationError("--base-url and --emulator (or --corpus) exclude each other")
+    from agentkit.cli.emulate import opened_corpus
+    from agentkit.emulator import Emulator
+
+    view.note(_EMULATED)
+    with (
+        closing(opened_corpus(corpus, view.progress)) as pages,
+        Emulator(corpus=pages, pause_after=pause_after) as emulator,
+    ):
+        yield partial(_emulated_client, emulator.url)
+
+
+@asynccontextmanager
+async def _emulated_client(url: str) -> AsyncIterator[Client]:
+    import ssl
+
+    import httpx
+
+    from agentkit.client import Client
+
+    # Loopback: no proxy, and no certificates to load.
+    async with httpx.AsyncClient(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as http:
+        yield Client(base_url=url, api_key="emulator", http_client=http)

@@ -1,0 +1,238 @@
+"""The emulator's "model": a small reader that follows fixed rules. It is not a language model.
+
+It reads the whole request each time and writes the next turn: it searches, fetches the pages that fit best, calls a
+client tool only when the question holds every required argument, and answers with cited sentences of the pages.
+The same request gives the same turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from agentkit.emulator.answer import Source, cited, tool_results
+from agentkit.emulator.arguments import calls_for, without_expressions
+from agentkit.emulator.conversation import Conversation
+from agentkit.emulator.corpus import Corpus, Found
+from agentkit.emulator.web import Web
+from agentkit.emulator.words import content_words
+from agentkit.messages import Block, encode
+
+__all__ = ["ABOUT", "CHARACTERS_A_TOKEN", "Reply", "read"]
+
+ABOUT = "agentkit's emulator: a small reader that follows fixed rules, not a language model"
+
+CHARACTERS_A_TOKEN = 4
+_FITS = 0.45  # share of the question's words that a page must have
+_ALSO_FITS = 0.6  # of the best page's score
+_FETCHES = 2
+_MAX_QUESTION = 10_000
+_MAX_QUERY_WORDS = 24
+
+
+@dataclass(slots=True)
+class Reply:
+    """One turn of the reader.
+
+    Attributes:
+        content: Its content blocks.
+        stop_reason: Why it ends.
+        stop_sequence: The one that was met.
+    """
+
+    content: list[Block] = field(default_factory=list)
+    stop_reason: str = "end_turn"
+    stop_sequence: str | None = None
+
+
+def read(body: dict[str, Any], corpus: Corpus, pause_after: int) -> Reply:
+    """The next turn.
+
+    Args:
+        body: A request that `rules` has nothing against.
+        corpus: What the server tools search.
+        pause_after: Server calls in one reply, before it pauses.
+    """
+    reply = _Reader(body, corpus, pause_after).read()
+    _cut(reply, body["max_tokens"], body.get("stop_sequences") or [])
+    return reply
+
+
+class _Reader:
+    def __init__(self, body: dict[str, Any], corpus: Corpus, pause_after: int) -> None:
+        self.talk = Conversation(body["messages"])
+        self.reply = Reply()
+        choice = body.get("tool_choice") or {"type": "auto"}
+        self.tools = _chosen(body.get("tools") or [], choice)
+        self.one_call = bool(choice.get("disable_parallel_tool_use"))
+        self.web = Web(corpus, self.tools)
+        self.corpus = corpus
+        self.pause_after = pause_after
+        self.question = self.talk.question[:_MAX_QUESTION]
+        self.query = " ".join(content_words(without_expressions(self.question))[:_MAX_QUERY_WORDS])
+        self.ids = _ids({name: value for name, value in body.items() if name != "stream"})
+
+    def read(self) -> Reply:
+        for waiting in list(self.talk.waiting):
+            self._answer_use(waiting)
+        served = 0
+        while (use := self._next_use()) is not None:
+            if not self.talk.uses("server_tool_use") and not self.reply.content:
+                self._add({"type": "text", "text": "I will look that up."})
+            self._add(use)
+            served += 1
+            if served >= self.pause_after:
+                return self._stop("pause_turn")
+            # The last server call and the client's calls are made at the same time.
+            if self._is_last(use) and self._call_tools():
+                return self._stop("tool_use")
+            self._answer_use(use)
+        if self._call_tools():
+            return self._stop("tool_use")
+        self._write_answer()
+        return self.reply
+
+    def _add(self, block: Block) -> None:
+        self.talk.add(block)
+        self.reply.content.append(block)
+
+    def _stop(self, reason: str) -> Reply:
+        self.reply.stop_reason = reason
+        return self.reply
+
+    def _answer_use(self, use: Block) -> None:
+        earlier = [other for other in self.talk.uses("server_tool_use", use["name"]) if other["id"] != use["id"]]
+        self._add(self.web.result(use, len(earlier), self.talk.known_urls))
+
+    def _next_use(self) -> Block | None:
+        """The next server call of the plan: addresses in the question, a search, the pages that fit best."""
+        fetches = self.talk.uses("server_tool_use", "web_fetch")
+        tried = {use["input"]["url"] for use in fetches}
+        if "web_fetch" in self.web:
+            for url in self.talk.urls_asked()[:_FETCHES]:
+                if url not in tried:
+                    return self._use("web_fetch", {"url": url})
+        if "web_search" in self.web and self.query and not self.talk.uses("server_tool_use", "web_search"):
+            return self._use("web_search", {"query": self.query})
+        if "web_fetch" in self.web and len(fetches) < _FETCHES and self._fits():
+            for found in self._found():
+                if found.page.url not in tried:
+                    return self._use("web_fetch", {"url": found.page.url})
+        return None
+
+    def _is_last(self, use: Block) -> bool:
+        """Whether the plan has no server call after this one, whatever this one gives."""
+        return "web_fetch" not in self.web if use["name"] == "web_search" else self._next_use() is None
+
+    def _use(self, name: str, given: dict[str, Any]) -> Block:
+        return {"type": "server_tool_use", "id": f"srvtoolu_{next(self.ids)}", "name": name, "input": given}
+
+    @cached_property
+    def _results(self) -> list[Found]:
+        return self.web.found(self.query)
+
+    def _found(self) -> list[Found]:
+        return self._results if self.talk.has_searched() else []
+
+    def _fits(self) -> bool:
+        found = self._found()
+        return bool(found) and found[0].covered >= _FITS
+
+    def _call_tools(self) -> bool:
+        """Calls the client tools that the question has all arguments for and that were not called yet."""
+        made = [(use["name"], use["input"]) for use in self.talk.uses("tool_use")]
+        new = [call for call in calls_for(self.question, self.tools) if call not in made]
+        for name, given in new[:1] if self.one_call else new:
+            self._add({"type": "tool_use", "id": f"toolu_{next(self.ids)}", "name": name, "input": given})
+        return bool(new)
+
+    def _write_answer(self) -> None:
+        pages = list(self._pages())
+        if pages:
+            for block in pages:
+                self._add(block)
+        done = [(use, result) for use in self.talk.uses("tool_use") if (result := self.talk.result_of(use))]
+        results = tool_results(done)
+        if results:
+            self._add({"type": "text", "text": f"\n\n{results}" if pages else results})
+        if not pages and (self.query or not results):
+            self._add({"type": "text", "text": ("\n\n" if results else "") + self._why_nothing(bool(results))})
+
+    def _pages(self) -> Iterator[Block]:
+        """The part of the answer that comes from pages, if any fits."""
+        documents = {url: (index, document) for index, url, document in self.talk.fetched()}
+        words = content_words(self.question)
+        asked = [url for url in self.talk.urls_asked() if url in documents]
+        if asked:
+            yield from cited(_fetched(asked[0], *documents[asked[0]], searched=False), words, None)
+        elif self._fits():
+            best, *others = self._found()
+            url = best.page.url
+            source = _fetched(url, *documents[url], searched=True) if url in documents else _searched(best)
+            also = [other for other in others[:1] if other.score >= _ALSO_FITS * best.score]
+            yield from cited(source, words, _searched(also[0]) if also else None)
+
+    def _why_nothing(self, has_results: bool) -> str:
+        if self.talk.uses("server_tool_use"):
+            return f"I found nothing that fits the question in {self.corpus.about}. I am {ABOUT}."
+        if has_results:
+            return f"That is all that I can say without a search. I am {ABOUT}."
+        return (
+            f"I can't answer that: I am {ABOUT}. I answer from pages that web_search and web_fetch give, and I call a "
+            "tool only when the question holds every argument that it requires; here I have neither."
+        )
+
+
+def _cut(reply: Reply, max_tokens: int, stop_sequences: list[str]) -> None:
+    """Ends a reply at the first stop sequence in its text, or where `max_tokens` are written."""
+    left = CHARACTERS_A_TOKEN * max_tokens
+    for at, block in enumerate(reply.content):
+        if block["type"] == "text":
+            met = {text: found for text in stop_sequences if (found := block["text"].find(text)) >= 0}
+            first = min(met, key=met.__getitem__, default=None)
+            end = len(block["text"]) if first is None else met[first]
+            if end > left:
+                return _end(reply, at, block["text"][:left], "max_tokens")
+            if first is not None:
+                reply.stop_sequence = first
+                return _end(reply, at, block["text"][:end], "stop_sequence")
+            left -= end
+        elif block["type"].endswith("tool_use"):
+            left -= len(encode(block["input"]))
+            if left < 0:
+                return _end(reply, at, "", "max_tokens")
+    return None
+
+
+def _end(reply: Reply, at: int, text: str, reason: str) -> None:
+    last = [{**reply.content[at], "text": text}] if text.strip() else []
+    reply.content[at:] = last
+    reply.stop_reason = reason
+
+
+def _searched(found: Found) -> Source:
+    return Source(found.page.url, found.page.title, found.page.text)
+
+
+def _fetched(url: str, index: int, document: dict[str, Any], *, searched: bool) -> Source:
+    citable = index if (document.get("citations") or {}).get("enabled") else None
+    return Source(url, document.get("title") or url, document["source"]["data"], citable, searched)
+
+
+def _chosen(tools: list[dict[str, Any]], choice: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tools that `tool_choice` leaves."""
+    if choice["type"] == "none":
+        return []
+    return [tool for tool in tools if choice["type"] != "tool" or tool.get("name") == choice["name"]]
+
+
+def _ids(request: dict[str, Any]) -> Iterator[str]:
+    """Ids that are the same for the same request, and differ in every other."""
+    seed = hashlib.sha256(encode(request)).digest()
+    count = 0
+    while True:
+        yield "01" + hashlib.sha256(seed + bytes([count])).hexdigest()[:22]
+        count += 1

@@ -1,0 +1,166 @@
+"""A task of the run's own: it ends when it is told to, and its event loop can always end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+import trio
+
+from agentkit.background import Background
+
+pytestmark = pytest.mark.anyio
+who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+
+
+async def test_it_runs_beside_its_owner_and_is_stopped() -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("ended")
+
+    background = Background(work)
+    await anyio.wait_all_tasks_blocked()
+    assert ended == []
+    await background.stop()
+    assert ended == ["ended"]
+    assert background.error is None
+    await background.stop()
+
+
+async def test_a_stop_before_its_first_step_does_not_wait_for_ever() -> None:
+    entered: list[str] = []
+
+    async def work() -> None:
+        entered.append("entered")
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(2):
+        await Background(work).stop()
+    assert entered == ["entered"]
+
+
+async def test_it_may_end_by_itself() -> None:
+    done = anyio.Event()
+
+    async def work() -> None:
+        done.set()
+
+    background = Background(work)
+    await done.wait()
+    with anyio.fail_after(2):
+        await background.stop()
+    assert background.error is None
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt()], ids=lambda e: type(e).__name__)
+async def test_what_it_raised_is_kept(error: BaseException) -> None:
+    async def work() -> None:
+        raise error
+
+    background = Background(work)
+    await anyio.wait_all_tasks_blocked()
+    await background.stop()
+    assert background.error is error
+
+
+async def test_a_stop_waits_for_its_cleanup_although_the_caller_is_cancelled() -> None:
+    cleaned: list[str] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.02)
+            cleaned.append("cleaned")
+
+    background = Background(work)
+    await anyio.wait_all_tasks_blocked()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await background.stop()
+    assert cleaned == ["cleaned"]
+
+
+async def test_it_sees_the_context_variables_of_its_owner() -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        seen.append(who.get())
+
+    token = who.set("ada")
+    background = Background(work)
+    who.reset(token)
+    await anyio.wait_all_tasks_blocked()
+    await background.stop()
+    assert seen == ["ada"]
+
+
+async def test_the_cancelled_scope_of_its_owner_is_not_its_own() -> None:
+    steps: list[str] = []
+
+    async def work() -> None:
+        await anyio.sleep(0.02)
+        steps.append("went on")
+
+    with anyio.CancelScope() as scope:
+        background = Background(work)
+        scope.cancel()
+        await anyio.sleep_forever()
+    await anyio.sleep(0.05)
+    await background.stop()
+    assert steps == ["went on"]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
+def test_an_event_loop_ends_while_it_hangs(run: Callable[..., None]) -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("ended")
+
+    kept: list[Background] = []
+
+    async def main() -> None:
+        kept.append(Background(work))
+        await anyio.wait_all_tasks_blocked()
+
+    async def started(main: Callable[[], Awaitable[None]]) -> None:
+        await main()
+
+    began = time.monotonic()
+    run(started(main)) if run is asyncio.run else run(started, main)
+    assert time.monotonic() - began < 2
+    assert ended == ["ended"]
+    assert kept[0].error is None
+
+
+def test_the_loop_ends_before_its_first_step() -> None:
+    """asyncio throws a task away that has not begun; whoever closes what waits for it must not hang."""
+    entered: list[str] = []
+
+    async def work() -> None:
+        entered.append("entered")
+
+    async def owner() -> Background:
+        return Background(work)
+
+    async def main() -> None:
+        background = await owner()
+        background._task.cancel()
+        with anyio.fail_after(2):
+            await background.stop()
+
+    asyncio.run(main())
+    assert entered == []
