@@ -37,6 +37,8 @@ class Background:
             import asyncio
 
             self._task = asyncio.create_task(self._main())  # kept: the loop holds tasks weakly
+            # A loop that ends throws a task away that has not begun, and then `_main` is never entered.
+            self._task.add_done_callback(lambda _: self._done.set())
 
     async def _main(self) -> None:
         try:

@@ -167,7 +167,8 @@ class Client:
         timeout = self._timeout(self.timeouts.stall if request.stream else self.timeouts.reply)
         headers = self._headers_for(request)
         async with exchange(self._http(), "POST", self._messages_url, headers, parts, timeout) as reply:
-            self._messages_url = reply.url
+            if self.http_client is None:  # a hook of the caller's may have changed it for this request
+                self._messages_url = reply.url
             try:
                 if reply.content_type == "text/html":
                     raise ProtocolError("the endpoint answered with a web page: check base_url")
@@ -222,9 +223,10 @@ class Client:
 
     def _headers_for(self, request: Request) -> dict[str, str]:
         """The headers of a request: the same ones for every turn of a run."""
-        if self._last_headers[0] is not request:
-            self._last_headers = (request, self._all_headers(request))
-        return self._last_headers[1]
+        last = self._last_headers  # read once: another thread may change it
+        if last[0] is not request:
+            last = self._last_headers = (request, self._all_headers(request))
+        return last[1]
 
     def _all_headers(self, request: Request | None) -> dict[str, str]:
         headers = {"anthropic-version": self.provider.version, "content-type": "application/json"}

@@ -261,7 +261,8 @@ _SPEND_CODES = {"enforced_spend_limit_reached", "contract_spend_limit_reached"}
 _SPEND_TEXT = re.compile(
     r"reached your (specified |workspace )?API usage limits|credit balance is too low", re.IGNORECASE
 )
-_TAGS = re.compile(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>")
+# Each alternative stops at the next beginning of its kind, so that no page takes quadratic time.
+_TAGS = re.compile(r"(?si)<(script|style)\b(?:(?!<\1\b).)*?</\1>|<[^<>]*>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -288,7 +289,7 @@ def status_error(
     details: dict[str, Any] = error if isinstance(error, dict) else {}
     kind = details.get("type") if isinstance(details.get("type"), str) else None
     message = details.get("message") or (error if isinstance(error, str) else None)
-    if not isinstance(message, str):
+    if not isinstance(message, str) or not message:
         message = _plain(body) or f"the endpoint answered HTTP {status} without a message"
     if isinstance(body, dict) and isinstance(body.get("request_id"), str):
         request_id = request_id or body["request_id"]
@@ -312,7 +313,7 @@ def status_error(
 def _is_permanent(error: dict[str, Any], message: str) -> bool:
     """Whether no wait helps: a spend limit, or a gateway's 500 that means a bad request."""
     details = error.get("details")
-    code = details.get("error_code") if isinstance(details, dict) else None
+    code = str(details.get("error_code")) if isinstance(details, dict) else None
     return code in _SPEND_CODES or error.get("code") == "invalid_request" or bool(_SPEND_TEXT.search(message))
 
 

@@ -205,7 +205,6 @@ class Calls:
         """Enters the tool. Whatever it does, one end comes out, unless the run itself is cancelled."""
         began = anyio.current_time()
         seconds = self._timeout if tool.timeout is None else tool.timeout
-        deadline = min(began + seconds, self._deadline)
         progress = partial(self._progress, call_id, tool.name)
         ctx = RunContext(
             deps=self._deps,
@@ -213,10 +212,10 @@ class Calls:
             call_id=call_id,
             tool_use_id=tool_use_id,
             tool_name=tool.name,
-            deadline=deadline,
+            deadline=min(began + seconds, self._deadline),
             report=progress,
         )
-        with anyio.CancelScope(deadline=deadline) as scope:
+        with anyio.CancelScope(deadline=began + seconds) as scope:
             ended = await self._enter(tool, ctx, arguments, progress, scope)
         if scope.cancelled_caught:
             ended = _Ended("timed_out", f"Timed out after {seconds:g} seconds. {_MAY_HAVE_RUN}")
@@ -268,7 +267,7 @@ class Calls:
         if ended.outcome != "done":
             block["is_error"] = True
         self._transcript.end(call, ended.outcome, block, self._clock())
-        size = len(encode(content))
+        size = len(content.encode() if isinstance(content, str) else encode(content))
         name = str(call.block.get("name"))
         self._emit(ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, block))
 

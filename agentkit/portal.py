@@ -10,6 +10,8 @@ from typing import TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from agentkit.errors import ConfigurationError
+
 __all__ = ["Portal"]
 
 T = TypeVar("T")
@@ -20,17 +22,31 @@ class Portal:
 
     def __init__(self) -> None:
         self._portal: BlockingPortal | None = None
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Runs `function` on the portal's event loop and waits for it; Ctrl-C cancels it."""
-        future: Future[T] = self._open().start_task_soon(function)
+        """Runs `function` on the portal's event loop and waits for it; Ctrl-C cancels it, and waits for its cleanup.
+
+        Raises:
+            ConfigurationError: The caller is on that event loop itself.
+        """
+        if threading.current_thread() is self._thread:
+            raise ConfigurationError("run_sync would wait for itself here: in an async tool use `await agent.run(…)`")
+        ended = threading.Event()
+
+        async def run() -> T:
+            try:
+                return await function()
+            finally:
+                ended.set()
+
+        future: Future[T] = self._open().start_task_soon(run)
         try:
             return future.result()
         except BaseException:
-            if not future.done():
-                future.cancel()
-                _wait(future)
+            if future.cancel():
+                ended.wait(timeout=10)  # so that what it was doing is written down
             raise
 
     def close(self) -> None:
@@ -45,16 +61,10 @@ class Portal:
             if self._portal is None:
                 ready: Future[BlockingPortal] = Future()
                 # A daemon: a script that never closes its client must still be able to end.
-                threading.Thread(target=anyio.run, args=(_serve, ready), name="agentkit", daemon=True).start()
+                self._thread = threading.Thread(target=anyio.run, args=(_serve, ready), name="agentkit", daemon=True)
+                self._thread.start()
                 self._portal = ready.result()
             return self._portal
-
-
-def _wait(future: Future[T]) -> None:
-    """Until the task has ended, so that what it was doing is written down."""
-    ended = threading.Event()
-    future.add_done_callback(lambda _: ended.set())
-    ended.wait(timeout=10)
 
 
 async def _serve(ready: Future[BlockingPortal]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -90,6 +91,11 @@ class RunResult:
         return self._transcript.usage
 
     @property
+    def cost(self) -> float | None:
+        """US dollars; None where it is not known: this version knows no prices."""
+        return None
+
+    @property
     def turns(self) -> int:
         """Model turns of the run, resumes included."""
         return self._transcript.turns
@@ -102,7 +108,9 @@ class RunResult:
     @property
     def pending(self) -> list[Pending]:
         """Calls that wait for an approval."""
-        return [Pending(c.call_id, str(c.block.get("name")), c.block.get("input")) for c in self._transcript.held()]
+        held = self._transcript.held()
+        # Copies: to change the input on the way to `edit` must not change the log.
+        return [Pending(c.call_id, str(c.block.get("name")), copy.deepcopy(c.block.get("input"))) for c in held]
 
     def dump(self) -> dict[str, Any]:
         """The log as JSON: keep it where you like; `after=` and `resume` take it."""

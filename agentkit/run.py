@@ -145,7 +145,7 @@ class Run:
             text=result.partial_text,
             citations=tuple(result.citations),
             usage=result.usage,
-            cost=None,
+            cost=result.cost,
             turns=result.turns,
             seconds=result.seconds,
             run_id=self.run_id,

@@ -28,7 +28,7 @@ __all__ = ["FunctionSchema", "GivenSchema", "InvalidInput"]
 _MOST_PROBLEMS = 20
 _LONGEST_VALUE = 80
 _SECRET = re.compile(r"passw|secret|token|api_?key|credential|authorization", re.IGNORECASE)
-# Source: messages-api.md section 9, and the API's own text about property keys.
+# The API's text: "Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'".
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
@@ -78,9 +78,12 @@ class GivenSchema:
         """A copy of `value`, which the tool may change.
 
         Raises:
-            InvalidInput: It is no object.
+            InvalidInput: It is no object, or hundreds of levels deep.
         """
-        return cast("dict[str, Any]", _copy(dict(_object(value))))
+        try:
+            return cast("dict[str, Any]", _copy(dict(_object(value))))
+        except RecursionError:
+            raise InvalidInput("the input is nested too deeply") from None
 
 
 class FunctionSchema:
@@ -203,12 +206,14 @@ class _Parameter:
 
     def default_as_json(self) -> dict[str, Any]:
         """`{"default": …}`, where there is one that JSON can show."""
-        shown: dict[str, Any] = {}
-        if self.default is not inspect.Parameter.empty:
-            # A default need not fit its annotation, so any serializer may fail on it.
-            with suppress(Exception):
-                shown["default"] = json.loads(self.type.adapter.dump_json(self.default, warnings=False))
-        return shown
+        if self.default is inspect.Parameter.empty:
+            return {}
+        if self.default is None or type(self.default) in (bool, int):
+            return {"default": self.default}
+        # A default need not fit its annotation, so any serializer may fail on it.
+        with suppress(Exception):
+            return {"default": json.loads(self.type.adapter.dump_json(self.default, warnings=False))}
+        return {}
 
 
 class _Type:
@@ -234,7 +239,7 @@ def _type_of(annotation: Any) -> _Type:
         hash(annotation)
     except TypeError:
         return _Type(annotation)
-    return _cached_type(annotation, repr(annotation))
+    return _cached_type(annotation, "" if isinstance(annotation, type) else repr(annotation))
 
 
 @functools.lru_cache(maxsize=512)

@@ -111,11 +111,11 @@ def _names_around(source: Any, names: dict[str, Any]) -> dict[str, Any]:
 
 _STYLES = {
     "REST": re.compile(
-        r"^\s*:(param|parameter|arg|argument|key|keyword|raises|returns?|rtype)\b[^:\n]*:", re.MULTILINE
+        r"^[ \t]*:(param|parameter|arg|argument|key|keyword|raises|returns?|rtype)\b[^:\n]*:", re.MULTILINE
     ),
-    "NUMPYDOC": re.compile(r"^\s*(Parameters|Returns|Raises|Yields|Examples?|Notes)[ \t]*\n\s*-{3,}", re.MULTILINE),
+    "NUMPYDOC": re.compile(r"^[ \t]*(Parameters|Returns|Raises|Yields|Examples?|Notes)[ \t]*\n\s*-{3,}", re.MULTILINE),
     "GOOGLE": re.compile(
-        r"^\s*(Args|Arguments|Parameters|Params|Returns|Raises|Yields|Examples?)[ \t]*:", re.MULTILINE
+        r"^[ \t]*(Args|Arguments|Parameters|Params|Returns|Raises|Yields|Examples?)[ \t]*:", re.MULTILINE
     ),
 }
 # A line that goes on the one before it, and is no item, heading, table, code or doctest.

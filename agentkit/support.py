@@ -34,6 +34,6 @@ PROVIDERS = {provider.name: provider for provider in (ANTHROPIC, COMETAPI, GENER
 def provider_of(base_url: str) -> Provider:
     """The provider at an address."""
     for provider in PROVIDERS.values():
-        if provider.base_url and base_url.startswith(provider.base_url):
+        if provider.base_url and f"{base_url}/".startswith(f"{provider.base_url}/"):
             return provider
     return GENERIC

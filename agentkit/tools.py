@@ -220,12 +220,12 @@ class Tool(Generic[P, R]):
         enter = partial(self._call, *given, **arguments)
         in_thread = partial(anyio.to_thread.run_sync, limiter=threads, abandon_on_cancel=True)
         try:
-            if not _is_async(self._call):
-                outcome: Any = await in_thread(partial(_enter, enter, report))
-                if isinstance(outcome, str | list):
-                    return outcome
+            if _is_async(self._call):
+                outcome: Any = enter()
             else:
-                outcome = enter()
+                content, outcome = await in_thread(partial(_enter, enter, report))
+                if content is not None:
+                    return content
             if inspect.isawaitable(outcome):
                 outcome = await outcome
             if inspect.isasyncgen(outcome):
@@ -277,7 +277,9 @@ def tool(function: Any = None, /, *, name: str | None = None, description: str |
     if isinstance(function, Tool | type) or not callable(function):
         raise ToolDefinitionError(f"{function!r} can't be made a tool: give a function")
     entry = _entry(function)
-    name = name or getattr(entry if inspect.isroutine(function) else source_of(function), "__name__", None) or ""
+    source = source_of(function)
+    named = (getattr(it, "__name__", None) for it in (function, source))
+    name = name or next(filter(None, named), type(source).__name__)
     schema = FunctionSchema(entry, name, RunContext)
     return Tool(name=name, description=description, input_schema=schema, call=function, **options)
 
@@ -324,12 +326,12 @@ class _Report:
         return not pieces.are_enough
 
 
-def _enter(function: Callable[[], Any], report: _Report) -> Any:
-    """Runs a sync function in its thread: content, or what has to be awaited on the event loop."""
+def _enter(function: Callable[[], Any], report: _Report) -> tuple[str | list[Block] | None, Any]:
+    """Runs a sync function in its thread: its content, or what it gave to be awaited on the event loop."""
     outcome = function()
-    if inspect.isgenerator(outcome):
-        return _collect(outcome, report)
-    return outcome if inspect.isawaitable(outcome) or inspect.isasyncgen(outcome) else as_content(outcome)
+    if inspect.isawaitable(outcome) or inspect.isasyncgen(outcome):
+        return None, outcome
+    return _collect(outcome, report) if inspect.isgenerator(outcome) else as_content(outcome), None
 
 
 def _collect(generator: Any, report: _Report) -> str | list[Block]:

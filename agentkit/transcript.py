@@ -294,6 +294,8 @@ class Transcript:
         if message["role"] == "user":
             self.waiting.extend(content)
             self._answer()
+        elif message["role"] not in ("assistant", "system"):
+            raise ValueError(f"no role {message['role']!r}")
         else:
             if self.calls or self.waiting:
                 self._answer()

@@ -59,8 +59,9 @@ class Reply:
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives."""
-        encoded = "content-encoding" in self.headers
-        self._chunks = self._response.aiter_bytes() if encoded else self._response.aiter_raw()
+        # A hook of the caller's may have read it. Raw bytes cost less than decoded ones that were not encoded.
+        decoded = self._response.is_stream_consumed or "content-encoding" in self.headers
+        self._chunks = self._response.aiter_bytes() if decoded else self._response.aiter_raw()
         try:
             async for chunk in self._chunks:
                 yield chunk

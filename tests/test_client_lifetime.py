@@ -19,7 +19,7 @@ from scripted import Drop, ScriptedServer, Sse, error, reply, text, thinking, to
 from sending import HTTP, KEY, QUICK, REQUEST, UNSTREAMED, asked, client_for, http_client, send
 
 from agentkit.client import Client
-from agentkit.errors import APITimeoutError, RateLimitError
+from agentkit.errors import APITimeoutError, BadRequestError, RateLimitError
 from agentkit.events import Event, Retry, TextDelta, TurnEnd
 from agentkit.request import Request
 from agentkit.retry import RetryBudget
@@ -287,6 +287,21 @@ async def test_callers_http_client_stays_open_and_its_settings_apply(kind: str) 
     assert (second.headers["x-mine"], second.headers["x-proof"], seen[0]) == ("1", "42", "/v1/messages")
 
 
+@pytest.mark.anyio
+@callers_kinds
+@requests
+async def test_hook_of_a_caller_may_read_the_reply(kind: str, request_: Request) -> None:
+    async def hook(response: Any) -> None:
+        await response.aread()
+
+    http = http_client(kind, event_hooks={"response": [hook]})
+    with ScriptedServer([HELLO, error(400, "invalid_request_error", "seen")]) as server:
+        async with client_for(kind, server.url, http=http) as client:
+            assert isinstance((await send(client, request_))[-1], TurnEnd)
+            with pytest.raises(BadRequestError, match="seen"):
+                await send(client, request_)
+
+
 # Large bodies
 
 
@@ -334,3 +349,19 @@ async def test_retries_of_the_whole_process_are_a_tenth_of_its_requests() -> Non
             with pytest.raises(RateLimitError) as caught:
                 await send(client)
     assert caught.value.attempts == len(server.requests) == 11
+
+
+@pytest.mark.anyio
+@callers_kinds
+async def test_hook_of_a_caller_may_change_the_address(kind: str) -> None:
+    """Each request starts from the client's own address, not from what a hook made of the last one."""
+
+    async def hook(request: Any) -> None:
+        request.url = request.url.copy_add_param("trace", "1")
+
+    http = http_client(kind, event_hooks={"request": [hook]})
+    with ScriptedServer([HELLO] * 3) as server:
+        async with client_for(kind, server.url, http=http) as client:
+            for _ in range(3):
+                await send(client)
+    assert {request.path for request in server.requests} == {"/v1/messages?trace=1"}

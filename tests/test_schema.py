@@ -540,6 +540,11 @@ def test_deep_input() -> None:
         deep = [deep]
     with pytest.raises(InvalidInput):
         of_type(Any).validate({"x": deep})
+    for _ in range(5000):
+        deep = [deep]
+    for schema in (of_type(Any), GivenSchema({"type": "object"}, "t", print, Context)):
+        with pytest.raises(InvalidInput):
+            schema.validate({"x": deep})
 
 
 # Schema and validator are of one mind.

@@ -156,12 +156,8 @@ def test_blocks_are_made_fit_to_send() -> None:
     encode(content)
 
 
-@pytest.mark.parametrize(
-    "value", [object(), [object()], {"a": print}, ValueError("secret"), type, iter([1]), b"\xff".decode]
-)
+@pytest.mark.parametrize("value", [object(), [object()], {"a": print}, ValueError("secret"), type, range(3), str.upper])
 def test_what_json_has_not(value: Any) -> None:
-    if type(value).__name__ == "list_iterator":
-        pytest.skip("pydantic's JSON mode has iterators")
     with pytest.raises(ToolError) as caught:
         as_content(value)
     assert str(caught.value).startswith(f"The tool returned {type(value).__qualname__}, which can't be sent (")

@@ -2,57 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from scripted import reply, server_tool_use, text, thinking, tool_use
+from logs import asked, begun, end, result, take, wire
+from scripted import server_tool_use, text, thinking, tool_use
 
 from agentkit.errors import ConfigurationError, TranscriptError
 from agentkit.messages import Usage, as_messages, encode
-from agentkit.rules import check_history
 from agentkit.settings import Limits
-from agentkit.step import Answer, CallModel, CallTools, Finish, next_step
+from agentkit.step import Answer, CallModel, next_step
 from agentkit.transcript import Decision, Transcript
 
 A, B = tool_use("add", id="toolu_a", x=1), tool_use("add", id="toolu_b", x=2)
 SEARCH = server_tool_use("web_search", query="q")
 FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
-
-
-def begun(*prompts: Any) -> Transcript:
-    transcript = Transcript()
-    transcript.begin("run_1", as_messages(prompts[0] if len(prompts) == 1 else [*prompts]))
-    return transcript
-
-
-def asked(*prompts: Any) -> Transcript:
-    """A transcript that waits for the model."""
-    transcript = begun(*(prompts or ("Hi",)))
-    if transcript.waiting:
-        transcript.answer()
-    return transcript
-
-
-def result(id_: str, content: str = "3") -> dict[str, Any]:
-    return {"type": "tool_result", "tool_use_id": id_, "content": content}
-
-
-def take(transcript: Transcript, *content: dict[str, Any], **fields: Any) -> Transcript:
-    transcript.take_turn(reply(*content, **fields), "req_1", 1.0)
-    return transcript
-
-
-def end(transcript: Transcript, *contents: str) -> Transcript:
-    """Ends the open calls."""
-    for call, content in zip(transcript.unended(), contents or ["3"] * 9, strict=False):
-        transcript.start(call)
-        transcript.end(call, "done", result(call.block["id"], content), 2.0)
-    return transcript
-
-
-def wire(transcript: Transcript) -> Any:
-    return json.loads(b"".join(transcript.message_parts()))
 
 
 def user(*content: dict[str, Any]) -> dict[str, Any]:
@@ -387,41 +351,3 @@ def test_a_call_from_code_needs_its_container() -> None:
     transcript.answer()
     assert transcript.refused(container=True) == []
     assert [problem.rule for problem in transcript.refused(container=False)] == ["container_required"]
-
-
-# Bytes.
-
-
-def test_large_histories_are_kept_in_slabs_and_the_bytes_are_those_of_one_join() -> None:
-    transcript, rounds = asked(), 60
-    for number in range(rounds):
-        take(transcript, text(f"{number}"), {**A, "id": f"toolu_{number}"})
-        end(transcript, "é" * 50_000).answer()
-    parts = transcript.message_parts()
-    assert len(parts) == 6
-    assert all(1 << 20 <= len(part) < (1 << 20) + 100_100 for part in parts[:-1])
-    joined = b"".join(parts)
-    assert joined == encode(transcript.messages())
-    assert len(joined) == transcript.input_estimate.__self__._body.size + len("]}]")
-    branch = take(transcript.branch(), text("on"))
-    assert all(one is other for one, other in zip(branch.message_parts(), parts[:-1], strict=False)), "slabs are shared"
-    assert b"".join(branch.message_parts()).startswith(joined.removesuffix(b"]}]"))
-    assert check_history(transcript.messages()) == []
-
-
-def test_every_append_only_adds_bytes() -> None:
-    transcript, before = begun("Hi"), b"["
-    steps = 0
-    while not isinstance(step := next_step(transcript, Limits(max_turns=4), 0.0), Finish):
-        match step:
-            case Answer():
-                transcript.answer()
-            case CallModel():
-                take(transcript, text("é\u2028"), {**A, "id": f"toolu_{steps}"})
-            case CallTools():
-                end(transcript)
-        after = b"".join(transcript.message_parts())
-        assert after.startswith(before)
-        before = after.removesuffix(b"]}]")
-        steps += 1
-    assert steps == 14

@@ -18,6 +18,16 @@ def main() -> int:
     answer. 130: interrupted.
     """
     try:
+        code = _run()
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        _leave_at_once(code)
+    return code
+
+
+def _run() -> int:
+    try:
         import rich  # noqa: F401
         import typer  # noqa: F401
     except ModuleNotFoundError as error:
@@ -27,14 +37,11 @@ def main() -> int:
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that has no "·" shows "?"
+            stream.reconfigure(errors="replace")  # a terminal that has no "…" shows "?"
     try:
         app(prog_name="agentkit")
     except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-        if code == _INTERRUPTED:
-            _leave_at_once(code)
-        return code
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     return 0
 
 

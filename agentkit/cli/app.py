@@ -19,9 +19,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command()(run)
-app.command()(emulate)
-app.command()(doctor)
+app.command(short_help="Ask an agent a question.")(run)
+app.command(short_help="Serve a Messages API on this machine.")(emulate)
+app.command(short_help="See what is configured and missing.")(doctor)
 
 
 def _show_version(wanted: bool) -> None:

@@ -65,7 +65,7 @@ CorpusFolder = Annotated[
     typer.Option(
         "--corpus",
         metavar="DIR",
-        help="The emulator searches the Markdown, text and HTML files of this folder; turns the emulator on.",
+        help="A folder of Markdown, text and HTML files for the emulator to search; implies --emulator.",
         show_default=False,
     ),
 ]

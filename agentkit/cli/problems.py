@@ -53,12 +53,18 @@ def reported() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def brief_log() -> None:
+@contextmanager
+def brief_log() -> Iterator[None]:
     """Has agentkit's log print a line for each warning: of an exception its text and its place, not the traceback."""
     logger = logging.getLogger("agentkit")
-    if not logger.handlers:
-        logger.addHandler(_BriefLog(logging.WARNING))
-        logger.propagate = False
+    brief, before = _BriefLog(logging.WARNING), logger.propagate
+    logger.addHandler(brief)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(brief)
+        logger.propagate = before
 
 
 class _BriefLog(logging.Handler):

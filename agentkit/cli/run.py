@@ -90,12 +90,11 @@ def run(
     Exit codes: 0 answered · 1 the endpoint failed · 2 wrong usage or configuration
                 3 ended without an answer (a limit, a refusal, an approval) · 130 interrupted
     """
-    with reported():
+    with reported(), brief_log():
         from agentkit.agent import Agent
         from agentkit.cli.converse import Conversation
         from agentkit.settings import Limits
 
-        brief_log()
         prompt, earlier = _question(question, after), _loaded(after)
         _check_writable(save)
         tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
@@ -189,11 +188,11 @@ def _emulated(
     from agentkit.cli.emulate import opened_corpus
     from agentkit.emulator import Emulator
 
-    view.note(_EMULATED)
     with (
         closing(opened_corpus(corpus, view.progress)) as pages,
         Emulator(corpus=pages, pause_after=pause_after) as emulator,
     ):
+        view.note(_EMULATED)
         yield partial(_emulated_client, emulator.url)
 
 

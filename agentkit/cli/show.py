@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 import time
 from collections.abc import Iterable
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from agentkit.cli.flow import Flow
+from agentkit.cli.phrases import amount, asked, counted, short, took
 from agentkit.cli.problems import notice
 from agentkit.events import (
     ContentBlockStop,
     Event,
+    InputDelta,
     Retry,
     ServerToolCall,
     ServerToolResult,
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
 
     from agentkit.result import RunResult
 
-__all__ = ["Screen", "amount", "asked", "counted"]
+__all__ = ["Screen"]
 
 _LABELS = {"web_search": "search", "web_fetch": "fetch"}
+_WAITING = "waiting for the model"
 _WIDEST = 100
 _SPARE = 3  # columns that stay free, so that the "^C" of an interrupt does not break a line that moves
 _LONGEST_LABEL = 20
@@ -75,7 +77,8 @@ class Screen:
         self._live: Live | None = None
         self._going: dict[str, _Going] = {}
         self._inputs: dict[str, Any] = {}
-        self._waiting_since = time.monotonic()
+        self._doing = _WAITING
+        self._doing_since = time.monotonic()
         self._sources: dict[str, str] = {}
         self._sources_before: dict[str, str] = {}
         self._fetched: dict[str, str] = {}
@@ -83,9 +86,8 @@ class Screen:
         self._paused_after: int | None = None
         self._server_calls = 0
         self._part = ""
-        self._before_run = ""
-        self.requests = 0
-        self.counts: dict[str, int] = {}
+        self._requests = 0
+        self._counts: dict[str, int] = {}
 
     def event(self, event: Event) -> None:
         """Shows one event."""
@@ -96,8 +98,13 @@ class Screen:
                 self._mark(block)
             case TurnStart():
                 self._turn_start()
-            case ThinkingDelta():
-                self._wait()
+            case ThinkingDelta() if not self._flow.begun:
+                self._doing = "thinking"
+                self._move()
+            case InputDelta():
+                self._flow.end()
+                self._doing = "writing a call"
+                self._move()
             case ServerToolCall(id=id_, name=name, input=given):
                 self._server_calls += 1
                 self._begin(id_, name, given)
@@ -112,7 +119,7 @@ class Screen:
             case ToolResult():
                 self._tool_result(event)
             case Retry(wait=wait, reason=reason):
-                self.requests += 1
+                self._requests += 1
                 self._remark(f"the request failed, again in {wait:.1f} s: {reason}")
             case TurnRestarted():
                 self._restart()
@@ -128,7 +135,7 @@ class Screen:
     def progress(self, text: str) -> None:
         """Shows what goes on before the run: a line that changes on a terminal, lines beside the output elsewhere."""
         if self._is_live:
-            self._before_run = f"building the search index: {safe_line(text)}"
+            self._doing = f"building the search index: {safe_line(text)}"
             self._move()
         else:
             notice(text)
@@ -138,6 +145,8 @@ class Screen:
         self._calm()
         for going in list(self._going.values()):
             self._ended(going, "cut off", time.monotonic() - going.began)
+        if result.finish.reason == "end_turn" and not result.partial_text:
+            self._remark("the reply has no text")
         if self._sources:
             self._begin_part("sources")
             self._console.print(Text("Sources", "bold"))
@@ -172,8 +181,7 @@ class Screen:
             self._flow.mark(number)
 
     def _turn_start(self) -> None:
-        self.requests += 1
-        self._before_run = ""
+        self._requests += 1
         if self._paused_after is not None:
             self._remark(f"paused by the API after {counted(self._paused_after, 'server call')}, resumed")
         if self._part == "text":
@@ -183,11 +191,13 @@ class Screen:
         self._shown = False
         self._sources_before = dict(self._sources)
         self._wait()
+        self._move()
 
     def _restart(self) -> None:
         self._going.clear()
         self._sources = dict(self._sources_before)
         self._server_calls = 0
+        self._shown = False
         self._remark("the reply broke off: what was shown of it is void, it comes again")
 
     def _turn_end(self, event: TurnEnd) -> None:
@@ -199,11 +209,11 @@ class Screen:
         self._inputs = {str(block["id"]): block.get("input") for block in content if block.get("type") == "tool_use"}
         if event.stop_reason == "pause_turn":
             self._paused_after = self._server_calls
-        self._end_text()
+        self._flow.end()
 
     def _begin(self, call_id: str, name: str, given: Any) -> None:
-        self.counts[name] = self.counts.get(name, 0) + 1
-        self._end_text()
+        self._counts[name] = self._counts.get(name, 0) + 1
+        self._flow.end()
         self._going[call_id] = _Going(name, asked(given))
         self._move()
 
@@ -233,13 +243,13 @@ class Screen:
         if problem:
             indent = " " * (self._label_width + 4)
             self._console.print(self._fitted(f"{indent}{safe_line(problem)}", "dim"), soft_wrap=True)
-        self._waiting_since = time.monotonic()
+        self._wait()
 
     def _line(self, name: str, given: str, size: str, seconds: float | None = None, style: str = "") -> None:
-        self._end_text()
+        self._flow.end()
         self._begin_part("calls")
-        took = "" if seconds is None else "<0.1 s" if seconds < 0.1 else f"{seconds:.1f} s"
-        self._console.print(self._columns(name, given, f"{size:>10} {took:>8}", style), soft_wrap=True)
+        time_taken = "" if seconds is None else took(seconds)
+        self._console.print(self._columns(name, given, f"{size:>10} {time_taken:>8}", style), soft_wrap=True)
 
     def _columns(self, name: str, given: str, right: str, style: str = "") -> Text:
         label = Text(f"  {safe_line(_LABELS.get(name, name))}", "cyan")
@@ -258,7 +268,7 @@ class Screen:
         return line
 
     def _remark(self, text: str) -> None:
-        self._end_text()
+        self._flow.end()
         self._begin_part("calls")
         self._console.print(Text(f"  {safe_line(text)}", "yellow"), soft_wrap=True)
 
@@ -267,17 +277,12 @@ class Screen:
             self._console.print()
         self._part = part
 
-    def _end_text(self) -> None:
-        self._flow.end()
-
     def _write(self, text: str) -> None:
         self._console.file.write(text)
         self._console.file.flush()
 
     def _wait(self) -> None:
-        if not self._flow.begun:
-            self._waiting_since = time.monotonic()
-            self._move()
+        self._doing, self._doing_since = _WAITING, time.monotonic()
 
     def _move(self) -> None:
         if self._is_live and self._live is None:
@@ -291,8 +296,7 @@ class Screen:
         dot = "·•"[int(now * 2) % 2] if (self._console.encoding or "").startswith("utf") else "."
         going = list(self._going.values())
         if not going:
-            what = self._before_run or "waiting for the model"
-            return self._fitted(f"{dot} {what} {now - self._waiting_since:.0f} s", "dim")
+            return self._fitted(f"{dot} {self._doing} {now - self._doing_since:.0f} s", "dim")
         lines = [
             self._columns(one.label, " - ".join(filter(None, [one.asked, one.progress])), f"{now - one.began:.1f} s")
             for one in going
@@ -308,52 +312,22 @@ class Screen:
 
     def _calm(self) -> None:
         self._stop_moving()
-        self._end_text()
+        self._flow.end()
 
     def _summary(self, result: RunResult) -> str:
         usage = result.usage
         given = usage.total_tokens - usage.output_tokens
-        searches, fetches = (self.counts.get(name, 0) for name in ("web_search", "web_fetch"))
-        calls = sum(self.counts.values()) - searches - fetches
+        searches, fetches = (self._counts.get(name, 0) for name in ("web_search", "web_fetch"))
+        calls = sum(self._counts.values()) - searches - fetches
         parts = [
             counted(result.turns, "turn"),
-            counted(self.requests, "request"),
-            f"{_short(given)} tokens in, {_short(usage.output_tokens)} out",
+            counted(self._requests, "request"),
+            f"{short(given)} tokens in, {short(usage.output_tokens)} out",
             counted(searches, "search", "searches"),
             counted(fetches, "fetch", "fetches"),
             counted(calls, "call"),
-            f"{result.seconds:.1f} s",
+            took(result.seconds),
         ]
         # A part is not broken over two lines.
         whole = ", ".join(part.replace(" ", "\u00a0") for part in parts if not part.startswith("0 "))
-        return (textwrap.fill(whole, self._width) if self._width else whole).replace("\u00a0", " ")
-
-
-def asked(given: Any) -> str:
-    """The input of a call on one line: the value alone where there is one."""
-    if not isinstance(given, dict):
-        return _shown(given)
-    for name in ("query", "url"):
-        if isinstance(given.get(name), str):
-            return _shown(given[name])
-    if len(given) == 1:
-        return _shown(*given.values())
-    return ", ".join(f"{safe_line(str(name))}={_shown(value)}" for name, value in given.items())
-
-
-def _shown(value: Any) -> str:
-    return safe_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
-
-
-def amount(size: int) -> str:
-    """A number of bytes, for people."""
-    return f"{size} B" if size < 1000 else f"{size / 1000:.1f} kB" if size < 999_950 else f"{size / 1e6:.1f} MB"
-
-
-def _short(count: int) -> str:
-    return str(count) if count < 1000 else f"{count / 1000:.{count < 10_000:d}f}k"
-
-
-def counted(count: int, one: str, more: str | None = None) -> str:
-    """A number and its noun."""
-    return f"{count} {one if count == 1 else more or one + 's'}"
+        return (textwrap.fill(whole, self._console.width) if self._width else whole).replace("\u00a0", " ")

@@ -20,7 +20,8 @@ from agentkit import encode as encoding
 from agentkit.emulator.corpus import Corpus
 from agentkit.emulator.models import model_item, model_page
 from agentkit.emulator.opaque import altered
-from agentkit.emulator.reader import ABOUT, CHARACTERS_A_TOKEN, Reply, read
+from agentkit.emulator.reader import ABOUT, CHARACTERS_A_TOKEN, Reply, read, written
+from agentkit.emulator.shapes import misshapen
 from agentkit.messages import encode
 from agentkit.rules import check_request
 
@@ -142,7 +143,7 @@ def _check(body: dict[str, Any]) -> None:
     for problem in check_request(body):
         raise _Refused(problem.status, problem.message, problem.type)
     _known(body["model"])
-    wrong = altered(body["messages"])
+    wrong = misshapen(body) or altered(body["messages"])
     if wrong:
         raise _Refused(400, wrong)
 
@@ -153,15 +154,14 @@ def _known(model: str) -> None:
 
 
 def _message(body: dict[str, Any], size: int, reply: Reply) -> dict[str, Any]:
-    """The reply as a message, with usage as the API counts it: results of server tools are input."""
-    written = sum(len(encode(b)) for b in reply.content if not b["type"].endswith("_tool_result"))
-    read_in = sum(len(encode(b)) for b in reply.content if b["type"].endswith("_tool_result"))
+    """The reply as a message. In its usage results of server tools are input, and citations cost nothing."""
+    read_in = sum(len(encode(block)) for block in reply.content if block["type"].endswith("_tool_result"))
     usage: dict[str, Any] = {
         "input_tokens": _tokens(size + read_in),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-        "output_tokens": _tokens(written),
+        "output_tokens": _tokens(sum(map(written, reply.content))),
         "service_tier": "standard",
         "inference_geo": "global",
     }

@@ -53,7 +53,7 @@ def calls_for(question: str, tools: list[dict[str, Any]]) -> Iterator[tuple[str,
 
 
 def _inputs(name: str, schema: dict[str, Any], evidence: _Evidence) -> list[dict[str, Any]]:
-    required = [key for key in schema.get("required") or () if isinstance(key, str)]
+    required: list[str] = schema.get("required") or []
     properties = schema.get("properties") or {}
     if not required:
         return [{}] if set(content_words(name)) & set(content_words(evidence.text)) else []
@@ -70,14 +70,20 @@ def _resolved(kind: Any, root: dict[str, Any]) -> dict[str, Any]:
     for _ in range(8):
         if not isinstance(kind, dict):
             return {}
-        union = [part for part in kind.get("anyOf") or () if part != {"type": "null"}]
-        if isinstance(kind.get("$ref"), str):
-            kind = (root.get("$defs") or {}).get(kind["$ref"].rpartition("/")[2])
+        union = [part for part in _items(kind, "anyOf") if part != {"type": "null"}]
+        definitions = root.get("$defs")
+        if isinstance(kind.get("$ref"), str) and isinstance(definitions, dict):
+            kind = definitions.get(kind["$ref"].rpartition("/")[2])
         elif union:
             kind = union[0]
         else:
             break
     return kind if isinstance(kind, dict) else {}
+
+
+def _items(kind: dict[str, Any], key: str) -> list[Any]:
+    items = kind.get(key)
+    return items if isinstance(items, list) else []
 
 
 class _Evidence:
@@ -95,7 +101,7 @@ class _Evidence:
     def several(self, key: str, kind: dict[str, Any]) -> list[Any]:
         """All values for the one required argument of a tool; only the first number or text."""
         if "enum" in kind:
-            return [value for value in kind["enum"] if self._mentions(value)]
+            return [value for value in _items(kind, "enum") if self._mentions(value)]
         if _wants_expression(key, kind):
             return self._expressions
         value = self.take(key, kind)
@@ -106,7 +112,7 @@ class _Evidence:
         if "const" in kind:
             return kind["const"]
         if "enum" in kind:
-            return next((value for value in kind["enum"] if self._mentions(value)), _MISSING)
+            return next((value for value in _items(kind, "enum") if self._mentions(value)), _MISSING)
         match kind.get("type"):
             case "integer" | "number" as wanted:
                 return self._number(whole=wanted == "integer")

@@ -21,7 +21,7 @@ from agentkit.emulator.web import Web
 from agentkit.emulator.words import content_words
 from agentkit.messages import Block, encode
 
-__all__ = ["ABOUT", "CHARACTERS_A_TOKEN", "Reply", "read"]
+__all__ = ["ABOUT", "CHARACTERS_A_TOKEN", "Reply", "read", "written"]
 
 ABOUT = "agentkit's emulator: a small reader that follows fixed rules, not a language model"
 
@@ -110,7 +110,7 @@ class _Reader:
     def _next_use(self) -> Block | None:
         """The next server call of the plan: addresses in the question, a search, the pages that fit best."""
         fetches = self.talk.uses("server_tool_use", "web_fetch")
-        tried = {use["input"]["url"] for use in fetches}
+        tried = [use["input"].get("url") for use in fetches]
         if "web_fetch" in self.web:
             for url in self.talk.urls_asked()[:_FETCHES]:
                 if url not in tried:
@@ -186,24 +186,27 @@ class _Reader:
         )
 
 
+def written(block: Block) -> int:
+    """How many characters of a block are output: text and inputs, no results and citations."""
+    if block["type"] == "text":
+        return len(block["text"])
+    return len(encode(block["input"])) if "input" in block else 0
+
+
 def _cut(reply: Reply, max_tokens: int, stop_sequences: list[str]) -> None:
     """Ends a reply at the first stop sequence in its text, or where `max_tokens` are written."""
     left = CHARACTERS_A_TOKEN * max_tokens
     for at, block in enumerate(reply.content):
-        if block["type"] == "text":
-            met = {text: found for text in stop_sequences if (found := block["text"].find(text)) >= 0}
-            first = min(met, key=met.__getitem__, default=None)
-            end = len(block["text"]) if first is None else met[first]
-            if end > left:
-                return _end(reply, at, block["text"][:left], "max_tokens")
-            if first is not None:
-                reply.stop_sequence = first
-                return _end(reply, at, block["text"][:end], "stop_sequence")
-            left -= end
-        elif block["type"].endswith("tool_use"):
-            left -= len(encode(block["input"]))
-            if left < 0:
-                return _end(reply, at, "", "max_tokens")
+        text = block.get("text", "")
+        met = {sequence: found for sequence in stop_sequences if (found := text.find(sequence)) >= 0}
+        first = min(met, key=met.__getitem__, default=None)
+        size = written(block) if first is None else met[first]
+        if size > left:
+            return _end(reply, at, text[:left], "max_tokens")
+        if first is not None:
+            reply.stop_sequence = first
+            return _end(reply, at, text[:size], "stop_sequence")
+        left -= size
     return None
 
 

@@ -37,11 +37,6 @@ class Web:
     def __contains__(self, name: str) -> bool:
         return name in self._tools
 
-    @property
-    def cites_documents(self) -> bool:
-        """Whether fetched documents may be cited."""
-        return bool((self._tools.get("web_fetch", {}).get("citations") or {}).get("enabled"))
-
     def found(self, query: str) -> list[Found]:
         """The pages that a search finds, without those of domains that are not allowed."""
         tool = self._tools.get("web_search", {})
@@ -96,7 +91,8 @@ class Web:
 
 
 def _is_web(tool: dict[str, Any]) -> bool:
-    return str(tool.get("type")).startswith(("web_search_", "web_fetch_"))
+    name = tool.get("name")
+    return name in ("web_search", "web_fetch") and str(tool.get("type")).startswith(f"{name}_")
 
 
 def _error(name: str, code: str) -> dict[str, str]:

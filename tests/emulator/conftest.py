@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from talking import HEADERS
 
 from agentkit.emulator import Corpus, Emulator
 
@@ -34,20 +34,6 @@ Green tea is steeped at 70 degrees for two minutes. Black tea takes boiling wate
     ".hidden/secret.md": "Nobody reads this about coffee.\n",
     "picture.png": "not text",
     "empty.md": "\n",
-}
-
-HEADERS = {"x-api-key": "any", "anthropic-version": "2023-06-01"}
-SEARCH = {"type": "web_search_20250305", "name": "web_search"}
-FETCH = {"type": "web_fetch_20250910", "name": "web_fetch", "citations": {"enabled": True}}
-CALCULATOR = {
-    "name": "calculator",
-    "description": "Works out an expression.",
-    "input_schema": {
-        "type": "object",
-        "properties": {"expression": {"type": "string"}},
-        "required": ["expression"],
-        "additionalProperties": False,
-    },
 }
 
 
@@ -85,56 +71,3 @@ def patient(corpus: Corpus) -> Iterator[Emulator]:
 def http() -> Iterator[httpx.Client]:
     with httpx.Client(headers=HEADERS) as client:
         yield client
-
-
-class Talk:
-    """A conversation with an emulator, by hand: what a runtime would send."""
-
-    def __init__(self, http: httpx.Client, url: str, *tools: dict[str, Any]) -> None:
-        self.http = http
-        self.url = url
-        self.tools = list(tools)
-        self.messages: list[dict[str, Any]] = []
-        self.turns: list[dict[str, Any]] = []
-
-    def body(self, **fields: Any) -> dict[str, Any]:
-        known = {"model": "claude-sonnet-4-6", "max_tokens": 4000, "messages": self.messages}
-        return known | ({"tools": self.tools} if self.tools else {}) | fields
-
-    def post(self, **fields: Any) -> httpx.Response:
-        return self.http.post(f"{self.url}/v1/messages", json=self.body(**fields))
-
-    def turn(self, **fields: Any) -> dict[str, Any]:
-        """The next turn, kept: a paused turn and its continuation are one assistant message."""
-        reply = self.post(**fields)
-        assert reply.status_code == 200, reply.text
-        message: dict[str, Any] = reply.json()
-        self.turns.append(message)
-        if self.messages[-1]["role"] == "assistant":
-            self.messages[-1] = {"role": "assistant", "content": self.messages[-1]["content"] + message["content"]}
-        else:
-            self.messages.append({"role": "assistant", "content": message["content"]})
-        return message
-
-    def ask(self, question: str, results: dict[str, str] | None = None, **fields: Any) -> dict[str, Any]:
-        """Asks, resumes pauses and answers calls of client tools until the turn ends."""
-        self.messages.append({"role": "user", "content": question})
-        while True:
-            message = self.turn(**fields)
-            if message["stop_reason"] == "tool_use":
-                self.answer(results or {})
-            elif message["stop_reason"] != "pause_turn":
-                return message
-
-    def answer(self, results: dict[str, str]) -> None:
-        uses = [block for block in self.messages[-1]["content"] if block["type"] == "tool_use"]
-        blocks = [{"type": "tool_result", "tool_use_id": use["id"], "content": results[use["name"]]} for use in uses]
-        self.messages.append({"role": "user", "content": blocks})
-
-
-def kinds(message: dict[str, Any]) -> list[str]:
-    return [block["type"] for block in message["content"]]
-
-
-def text(message: dict[str, Any]) -> str:
-    return "".join(block["text"] for block in message["content"] if block["type"] == "text")

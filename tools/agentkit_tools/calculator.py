@@ -67,7 +67,7 @@ def _number(value: Any) -> Any:
         raise ToolError(f"That can't be calculated: {type(value).__name__} is no real number. {_TAKES}")
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
         raise OverflowError
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise OverflowError
     return value
 

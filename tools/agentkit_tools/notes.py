@@ -40,8 +40,9 @@ def notes(path: str | os.PathLike[str]) -> list[Tool]:
             title: A few words to find it by.
             text: The note itself, as Markdown.
         """
+        title = " ".join(title.split())
         with lock:
-            _append(file, {"title": " ".join(title.split()), "text": text})
+            _append(file, {"title": title, "text": text})
         return f"Noted: {title}"
 
     @tool(effect={"read", "private"})
@@ -57,7 +58,7 @@ def notes(path: str | os.PathLike[str]) -> list[Tool]:
         found = [note for note in kept if all(word in f"{note['title']}\n{note['text']}".casefold() for word in words)]
         if not found:
             return f"There are {len(kept)} notes, none with all of: {query}" if kept else "There are no notes yet."
-        return "\n\n".join(f"## {note['title']}\n\n{note['text']}" for note in found)
+        return "\n\n".join(f"## {note['title']}\n\n{note['text']}".rstrip() for note in found)
 
     return [add_note, read_notes]
 

@@ -1,0 +1,276 @@
+"""The small parts of the reader: words, sentences, arguments, the conversation, sealed fields."""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from talking import CALCULATOR, FETCH, SEARCH
+
+from agentkit.emulator.arguments import calls_for, expressions, without_expressions
+from agentkit.emulator.corpus import Corpus
+from agentkit.emulator.reader import read
+from agentkit.emulator.shapes import misshapen
+from agentkit.emulator.web import Web
+from agentkit.emulator.words import content_words, related, sentences, split_identifiers
+from agentkit.rules import check_request
+
+
+def test_content_words() -> None:
+    assert content_words("Which module reads ZIP files?") == ["reads", "zip", "files"]
+    assert content_words("How do I?") == []
+    assert content_words("parse_args of ArgumentParser") == ["parse", "args", "argumentparser", "argument", "parser"]
+
+
+def test_identifiers_are_split() -> None:
+    assert split_identifiers("use http.server and HTTPServer2, or os") == "http server 2"
+
+
+def test_related_names() -> None:
+    assert related("parse the command line") == ["argparse"]
+    assert related("temporary directories") == ["tempfile"]
+    assert related("zip archives") == ["zipfile"]
+    assert related("a glass of milk") == []
+
+
+@given(st.text(alphabet="ab .!?\n*-:A\t", max_size=80))
+def test_sentences_cover_the_text(text: str) -> None:
+    spans = list(sentences(text))
+    assert "".join("".join(text[s:e].split()) for s, e in spans) == "".join(text.split())
+    assert all(text[start:end] == text[start:end].strip() != "" for start, end in spans)
+    assert all(one[1] <= two[0] for one, two in pairwise(spans))
+
+
+def test_sentences_end_where_they_should() -> None:
+    text = "One is here. Two (really!) is\nthere? It has:\n- a point\n- e.g. this\n\n  Last one"
+    assert [text[start:end] for start, end in sentences(text)] == [
+        "One is here.",
+        "Two (really!) is\nthere?",
+        "It has:",
+        "- a point\n- e.g. this",
+        "Last one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("What is (17 + 3) * 2, and 6 times 7?", ["(17 + 3) * 2", "6 * 7"]),
+        ("On 2026-11-23 at 2026-11-23T10:00:00Z nothing", []),
+        ("SHA-256 2+3 and 4+5?", ["2+3", "4+5"]),
+        ("10 - 3, 2^8; -4*3", ["10 - 3", "2 ** 8", "-4*3"]),
+        ("(see 1,000 + 2)", ["1000 + 2"]),
+        ("((2+3)*4)", ["((2+3)*4)"]),
+        ("(2+3", ["2+3"]),
+        ("2+3) is", ["2+3"]),
+        ("8 divided by 2 plus 1 minus 3 × 2 ÷ 3", ["8 / 2 + 1 - 3 * 2 / 3"]),
+        ("3.5/2 of version 3.11.2-1", ["3.5/2"]),
+        ("2+3 and again 2+3", ["2+3"]),
+        ("(1)+(2) (3)(4)+5", ["(1)+(2)", "(4)+5"]),
+        ("007+1", []),
+        ("five plus six, utf8 + 3", []),
+    ],
+)
+def test_expressions(text: str, found: list[str]) -> None:
+    assert expressions(text) == found
+
+
+def test_a_text_without_its_expressions() -> None:
+    assert without_expressions("Parse arguments and 6 times 7 (1+2)?").split() == ["Parse", "arguments", "and", "?"]
+
+
+@given(st.text(alphabet="0123456789+-*/%(). ^×,", max_size=40))
+def test_expressions_are_arithmetic(text: str) -> None:
+    for expression in expressions(text):
+        ast.parse(expression, mode="eval")
+
+
+@pytest.mark.parametrize(
+    "piece", ["1", "(", "1+", "1 ", "-", "1)", "1,", "1 plus ", " ", "'", '"a', "a.", "A", "(1+", "1\n"]
+)
+def test_long_odd_questions_are_read_quickly(piece: str) -> None:
+    question = piece * 10_000
+    start = time.perf_counter()
+    list(calls_for(question, [CALCULATOR, tool(a={"type": "number"}, b={"type": "string"})]))
+    content_words(question)
+    related(question)
+    list(sentences(question))
+    assert time.perf_counter() - start < 2
+
+
+def tool(**properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"name": "it", "input_schema": schema}
+
+
+TEXT = {"type": "string"}
+COLOURS = {"type": "string", "enum": ["red", "dark blue", 3]}
+
+
+@pytest.mark.parametrize(
+    ("question", "properties", "given"),
+    [
+        ("add 2 to 3.5", {"a": {"type": "integer"}, "b": {"type": "number"}}, [{"a": 2, "b": 3.5}]),
+        ("add 2.5 to 3", {"a": {"type": "integer"}, "b": {"type": "number"}}, [{"a": 3, "b": 2.5}]),
+        ("minus five, -5 and 1,000", {"a": {"type": "integer"}, "b": {"type": "integer"}}, [{"a": -5, "b": 1000}]),
+        ("only 2", {"a": {"type": "integer"}, "b": {"type": "integer"}}, []),
+        ("only 2.5", {"a": {"type": "integer"}}, []),
+        ("SHA-256 of utf8", {"a": {"type": "integer"}}, []),
+        ("paint it Dark Blue", {"colour": COLOURS}, [{"colour": "dark blue"}]),
+        ("red or dark blue?", {"colour": COLOURS}, [{"colour": "red"}, {"colour": "dark blue"}]),
+        ("bored with 3", {"colour": COLOURS}, []),
+        ("red 7", {"colour": COLOURS, "count": {"type": "integer"}}, [{"colour": "red", "count": 7}]),
+        ("note \"buy milk\" and 'eggs'", {"text": TEXT, "more": TEXT}, [{"text": "buy milk", "more": "eggs"}]),
+        ("it's Anna's `code`", {"text": TEXT}, [{"text": "code"}]),
+        ("say “hello there”", {"text": TEXT}, [{"text": "hello there"}]),
+        ("nothing quoted", {"text": TEXT}, []),
+        ("what is 2+3?", {"expression": TEXT, "digits": {"const": 4}}, [{"expression": "2+3", "digits": 4}]),
+        ("on 2026-11-23", {"day": {"type": "string", "format": "date"}}, [{"day": "2026-11-23"}]),
+        ("on 2026-11-23", {"start_date": TEXT}, [{"start_date": "2026-11-23"}]),
+        (
+            "at 2026-11-23T10:30:00Z",
+            {"when": {"type": "string", "format": "date-time"}},
+            [{"when": "2026-11-23T10:30:00Z"}],
+        ),
+        ("is it true?", {"sure": {"type": "boolean"}}, []),
+        ("sum 1, 2 and 3", {"values": {"type": "array", "items": {"type": "integer"}}}, [{"values": [1, 2, 3]}]),
+        ("sum nothing", {"values": {"type": "array", "items": {"type": "integer"}}}, []),
+        ("sum 1", {"values": {"type": "array"}}, []),
+        ("take 3", {"count": {"anyOf": [{"type": "null"}, {"type": "integer"}]}}, [{"count": 3}]),
+        ("take 3", {"count": {}}, []),
+        ("take 3", {"count": True}, []),
+    ],
+)
+def test_arguments(question: str, properties: dict[str, Any], given: list[dict[str, Any]]) -> None:
+    assert [arguments for _, arguments in calls_for(question, [tool(**properties)])] == given
+
+
+def test_arguments_through_references() -> None:
+    made = tool(colour={"$ref": "#/$defs/Colour"}, other={"$ref": "#/$defs/Colour"})
+    made["input_schema"]["$defs"] = {"Colour": COLOURS}
+    assert [arguments for _, arguments in calls_for("red", [made])] == [{"colour": "red", "other": "red"}]
+    loop = tool(a={"$ref": "#/$defs/A"})
+    loop["input_schema"]["$defs"] = {"A": {"$ref": "#/$defs/A"}}
+    assert list(calls_for("red 1", [loop, tool(a={"$ref": "#/$defs/missing"})])) == []
+
+
+def test_a_tool_that_requires_nothing_is_called_by_its_name() -> None:
+    clock = {"name": "get_time", "input_schema": {"type": "object"}}
+    assert list(calls_for("What time is it?", [clock])) == [("get_time", {})]
+    assert list(calls_for("What is new?", [clock, {"type": "bash_20250124", "name": "bash"}])) == []
+
+
+def test_at_most_eight_calls_of_a_tool() -> None:
+    question = ", ".join(f"{number}+1" for number in range(2, 30))
+    assert len(list(calls_for(question, [CALCULATOR]))) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "error"),
+    [
+        ("web_search", {}, "invalid_tool_input"),
+        ("web_search", {"query": " "}, "invalid_tool_input"),
+        ("web_search", {"query": "x" * 501}, "query_too_long"),
+        ("web_fetch", {}, "invalid_tool_input"),
+        ("web_fetch", {"url": "no address"}, "invalid_tool_input"),
+        ("web_fetch", {"url": "https://corpus.local/coffee.md"}, "url_not_in_prior_context"),
+    ],
+)
+def test_uses_that_go_wrong(corpus: Corpus, name: str, given: dict[str, str], error: str) -> None:
+    use = {"type": "server_tool_use", "id": "srvtoolu_1", "name": name, "input": given}
+    result = Web(corpus, [SEARCH, FETCH]).result(use, 0, set())
+    assert result == {
+        "type": f"{name}_tool_result",
+        "tool_use_id": "srvtoolu_1",
+        "content": {"type": f"{name}_tool_result_error", "error_code": error},
+    }
+
+
+def test_max_uses_of_searches(corpus: Corpus) -> None:
+    use = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "tea"}}
+    web = Web(corpus, [{**SEARCH, "max_uses": 1}])
+    assert isinstance(web.result(use, 0, set())["content"], list)
+    assert web.result(use, 1, set())["content"]["error_code"] == "max_uses_exceeded"
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 9) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "url", "text", "x"]), inner),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("messages", 1, "content", 4, "content", "url"), 5, "content.url: Input should be a valid string"),
+        (("messages", 1, "content", 1, "input"), [], "server_tool_use.input: Input should be a valid dictionary"),
+        (("tools", 0, "max_uses"), "3", "tools.0.max_uses: Input should be a valid integer"),
+        (("messages", 2, "content", 0, "content", 0, "text"), 1, "content.0.text.text: Input should be a valid string"),
+    ],
+)
+def test_odd_shapes_are_named(corpus: Corpus, path: tuple[Any, ...], value: Any, message: str) -> None:
+    body = conversation(corpus)
+    assert misshapen(body) is None
+    inside: Any = body
+    for step in path[:-1]:
+        inside = inside[step]
+    inside[path[-1]] = value
+    assert (misshapen(body) or "").endswith(message)
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_whatever_the_rules_let_through_is_answered(corpus: Corpus, data: st.DataObject) -> None:
+    """One value of a real conversation is replaced or taken away, anywhere."""
+    body = conversation(corpus)
+    places = list(paths(body))
+    *path, key = data.draw(st.sampled_from(places))
+    inside: Any = body
+    for step in path:
+        inside = inside[step]
+    if data.draw(st.booleans()):
+        inside[key] = data.draw(values)
+    else:
+        del inside[key]
+    if not check_request(body) and not misshapen(body):
+        reply = read(body, corpus, 3)
+        json.dumps(reply.content)
+
+
+def paths(value: Any) -> Any:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (key,)
+        for path in paths(inner):
+            yield (key, *path)
+
+
+def conversation(corpus: Corpus) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": "claude-sonnet-4-6",
+        "max_tokens": 1000,
+        "tools": [{**SEARCH, "max_uses": 3, "allowed_domains": ["corpus.local"]}, dict(FETCH), dict(CALCULATOR)],
+        "tool_choice": {"type": "auto"},
+        "stop_sequences": ["nothing"],
+        "messages": [{"role": "user", "content": "How do I brew coffee, and what is 2 + 2?"}],
+    }
+    paused = read(body, corpus, 3)
+    called = read(
+        {**body, "messages": [*body["messages"], {"role": "assistant", "content": paused.content}]}, corpus, 3
+    )
+    body["messages"].append({"role": "assistant", "content": paused.content + called.content})
+    result = {
+        "type": "tool_result",
+        "tool_use_id": called.content[-1]["id"],
+        "content": [{"type": "text", "text": "4"}],
+    }
+    body["messages"].append({"role": "user", "content": [result]})
+    copied: dict[str, Any] = json.loads(json.dumps(body))
+    return copied

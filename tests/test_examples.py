@@ -1,0 +1,87 @@
+"""Every example runs, offline: as a user would start it, against the emulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from agentkit.emulator import Emulator
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """The environment of a user whose endpoint is the emulator."""
+    with Emulator(pace=0) as emulator:
+        yield {**os.environ, "ANTHROPIC_BASE_URL": emulator.url, "ANTHROPIC_API_KEY": "emulator"}
+
+
+def run(*command: str, environment: dict[str, str]) -> str:
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_run_here() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"quickstart", "research_bot", "backend"}
+
+
+def test_quickstart(environment: dict[str, str]) -> None:
+    source = (EXAMPLES / "quickstart.py").read_text()
+    assert sum(bool(line.strip()) for line in source.splitlines() if not line.startswith('"""')) <= 10
+    assert "425" in run(str(EXAMPLES / "quickstart.py"), environment=environment)
+
+
+def test_research_bot_answers_with_sources_and_leaves_a_report(environment: dict[str, str], tmp_path: Path) -> None:
+    question = "Which module reads and writes ZIP archives? And how much is 1024 * 768?"
+    printed = run(str(EXAMPLES / "research_bot.py"), question, str(tmp_path), environment=environment)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert "786432" in printed
+    assert "zipfile" in printed
+    assert report["question"] == question
+    assert any("zipfile" in source["url"] and source["quotes"] for source in report["sources"])
+
+
+@pytest.fixture
+def backend(environment: dict[str, str]) -> Iterator[str]:
+    """The backend, as uvicorn serves it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "examples.backend:app", "--port", str(port), "--log-level", "warning"]
+    server = subprocess.Popen(command, env=environment, cwd=EXAMPLES.parent)
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def events_of(answer: httpx.Response) -> list[tuple[str, dict[str, object]]]:
+    frames = [frame.split("\ndata: ") for frame in answer.text.strip().split("\n\n")]
+    return [(name.removeprefix("event: "), json.loads(data)) for name, data in frames]
+
+
+def test_backend_streams_and_remembers(backend: str) -> None:
+    for question, answer in [("What is 6 * 7?", "42"), ("What is 6 * 8?", "48")]:
+        body = {"user": "ada", "question": question}
+        events = events_of(httpx.post(f"{backend}/ask", json=body, timeout=30))
+        names = [name for name, _ in events]
+        assert "text_delta" in names
+        assert names[-1] == "run_end"
+        assert answer in str(events[-1][1]["text"])
