@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import logging
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from agentkit.background import Background
 from agentkit.errors import ToolError
@@ -42,8 +44,9 @@ class _Early:
     """A call that started while the reply still streamed: used only if its turn is committed."""
 
     block: Block
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ready: anyio.Event = field(default_factory=anyio.Event)
-    ended: _Ended | None = None
+    ended: _Ended = field(init=False)  # when it is ready
 
 
 class Calls:
@@ -99,7 +102,9 @@ class Calls:
         self._submit(partial(self._run_early, early, tool, arguments))
 
     def forget_early(self) -> None:
-        """Drops what was started for a turn that failed."""
+        """Stops what was started for a turn that failed, or that runs no calls."""
+        for early in self._early.values():
+            early.scope.cancel()
         self._early.clear()
 
     async def run(self, calls: Sequence[Call]) -> AsyncGenerator[Event]:
@@ -160,46 +165,47 @@ class Calls:
             self._end(call, _Ended("unknown", f"The process stopped while this call ran. {_MAY_HAVE_RUN}"))
             return
         try:
-            arguments = tool.validate(
-                decision.input if decision and decision.input is not None else call.block.get("input")
-            )
+            arguments = tool.validate(_input_of(call))
             held = decision is None and call.state == "open" and await self._needs_approval(tool, call, arguments)
         except ToolError as error:
             self._end(call, _Ended("failed", error.content))
             return
         if held:
             self._transcript.hold(call)
-            self._emit(ToolHeld(call.call_id, tool.name, call.block.get("input")))
+            self._emit(ToolHeld(call.call_id, tool.name, copy.deepcopy(call.block.get("input"))))
+            return
+        tool_use_id = str(call.block["id"])
+        early = self._early.get(tool_use_id)
+        if early and early.block == call.block:  # it has a slot, or waits for one
+            await self._run_started(call, partial(self._ended_early, early))
             return
         async with self._slots:
-            await self._run_started(call, tool, arguments)
+            await checkpoint_if_cancelled()
+            await self._run_started(call, partial(self._call, tool, call.call_id, tool_use_id, arguments))
 
-    async def _run_started(self, call: Call, tool: Tool, arguments: dict[str, Any]) -> None:
+    async def _run_started(self, call: Call, enter: Callable[[], Awaitable[_Ended]]) -> None:
         self._transcript.start(call)
-        self._emit(ToolCall(call.call_id, tool.name, arguments_shown(call)))
-        early = self._early.get(str(call.block["id"]))
+        self._emit(ToolCall(call.call_id, str(call.block.get("name")), _input_of(call)))
         began = anyio.current_time()
         try:
-            if early and early.block == call.block:
-                await early.ready.wait()
-                ended = early.ended
-            else:
-                ended = await self._call(tool, call.call_id, str(call.block["id"]), arguments)
+            ended = await enter()
         except anyio.get_cancelled_exc_class():
             text = f"The run was stopped while this call ran. {_MAY_HAVE_RUN}"
             self._end(call, _Ended("cancelled", text, anyio.current_time() - began))
             raise
-        if ended is None:
-            raise RuntimeError("an early call ended without a result")
         self._end(call, ended)
 
     async def _run_early(self, early: _Early, tool: Tool, arguments: dict[str, Any]) -> None:
         id_ = str(early.block["id"])
-        try:
+        with early.scope:
             async with self._slots:
+                await checkpoint_if_cancelled()
                 early.ended = await self._call(tool, self._transcript.call_id(id_), id_, arguments)
-        finally:
             early.ready.set()
+
+    async def _ended_early(self, early: _Early) -> _Ended:
+        await early.ready.wait()
+        return early.ended
 
     async def _call(self, tool: Tool, call_id: str, tool_use_id: str, arguments: dict[str, Any]) -> _Ended:
         """Enters the tool. Whatever it does, one end comes out, unless the run itself is cancelled."""
@@ -216,27 +222,21 @@ class Calls:
             report=progress,
         )
         with anyio.CancelScope(deadline=began + seconds) as scope:
-            ended = await self._enter(tool, ctx, arguments, progress, scope)
+            ended = await self._enter(tool, ctx, arguments, progress)
         if scope.cancelled_caught:
             ended = _Ended("timed_out", f"Timed out after {seconds:g} seconds. {_MAY_HAVE_RUN}")
         ended.seconds = anyio.current_time() - began
         return ended
 
     async def _enter(
-        self,
-        tool: Tool,
-        ctx: RunContext[Any],
-        arguments: dict[str, Any],
-        progress: Callable[[str], None],
-        scope: anyio.CancelScope,
+        self, tool: Tool, ctx: RunContext[Any], arguments: dict[str, Any], progress: Callable[[str], None]
     ) -> _Ended:
         try:
             return _Ended("done", await tool.run(ctx, arguments, threads=self._threads, progress=progress))
         except ToolError as error:
             return _Ended("failed", error.content)
         except anyio.get_cancelled_exc_class():
-            if scope.cancel_called or self._background is None:
-                raise
+            await checkpoint_if_cancelled()  # raises, unless nobody but the tool cancelled it
             return _Ended("failed", f"The tool cancelled itself. {_MAY_HAVE_RUN}")
         except (SystemExit, KeyboardInterrupt):
             return _Ended("failed", "The tool tried to exit the process.")
@@ -251,7 +251,8 @@ class Calls:
         try:
             verdict = tool.needs_approval(**arguments)
             return bool(await verdict if isinstance(verdict, Awaitable) else verdict)
-        except Exception as error:
+        except BaseException as error:
+            await checkpoint_if_cancelled()
             _logger.warning("needs_approval of %s failed", tool.name, exc_info=error)
             return True
 
@@ -259,10 +260,8 @@ class Calls:
         content = ended.content
         if call.decision and call.decision.action == "edit" and ended.outcome != "unknown":
             notice = {"type": "text", "text": f"The user changed the input to {encode(call.decision.input).decode()}."}
-            content = [
-                notice,
-                *([{"type": "text", "text": content}] if isinstance(content, str) and content else content),
-            ]
+            blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            content = [notice, *(block for block in blocks if block["type"] != "text" or block["text"].strip())]
         block: Block = {"type": "tool_result", "tool_use_id": call.block["id"], "content": content}
         if ended.outcome != "done":
             block["is_error"] = True
@@ -276,7 +275,8 @@ class Calls:
         self._wake.set()
 
     def _progress(self, call_id: str, name: str, text: str) -> None:
-        if call_id in self._transcript.calls:  # what runs early has no turn yet
+        call = self._transcript.calls.get(call_id)
+        if call and call.state == "started":  # what runs early has no turn yet, and a thread may outlive its call
             self._emit(ToolProgress(call_id, name, text))
 
     def _unknown_tool(self, name: str) -> str:
@@ -285,7 +285,7 @@ class Calls:
         return f"There is no tool {name!r}. {hint}"
 
 
-def arguments_shown(call: Call) -> Any:
-    """The input that a call runs with: the model's, or the one that a human put in its place."""
+def _input_of(call: Call) -> Any:
+    """What a call runs with: the model's input, or the one that a human put in its place."""
     edited = call.decision.input if call.decision else None
     return call.block.get("input") if edited is None else edited

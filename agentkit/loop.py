@@ -46,7 +46,7 @@ def _why_not_ended(transcript: Transcript, call: Call) -> tuple[Outcome, str]:
         return "not_run", f"This call was cut off (stop_reason {transcript.stop_reason}) and has not run."
     if call.state == "started":
         return "unknown", "The process stopped while this call ran: its outcome is unknown. Check before repeating it."
-    if call.state == "held":
+    if call.state == "held" and (call.decision is None or call.decision.action == "deny"):
         return "denied", "This call was not approved, so it has not run."
     return "not_run", "The run was stopped before this call, so it has not run."
 
@@ -93,6 +93,7 @@ def _within(request: Request, room: int | None) -> Request:
 async def _model_turn(
     transcript: Transcript, send: Send, calls: Calls, request: Request, clock: Callable[[], float]
 ) -> AsyncGenerator[Event]:
+    calls.forget_early()
     yield TurnStart(transcript.turns + 1)
     async with aclosing(send(transcript, request)) as events:
         async for event in events:

@@ -74,6 +74,7 @@ class Decoder:
         chunk = self._with_line_feeds(chunk)
         if not chunk:
             return []
+        may_be_too_long = self._size + len(chunk) > self._max_event_bytes
         ended: list[bytes] = []
         if self._pieces and chunk[0] == 10 and self._pieces[-1][-1] == 10:
             ended.append(self._take(b""))
@@ -86,10 +87,14 @@ class Decoder:
         if first:
             self._pieces.append(first)
             self._size += len(first)
-        # Half an event may end with the first of the two line feeds that will end it.
-        if max(self._size - 1, *map(len, ended), 0) > self._max_event_bytes:
-            raise ProtocolError(f"an event is longer than {self._max_event_bytes} bytes", retryable=False)
+        if may_be_too_long:
+            # Half an event may end with the first of the two line feeds that will end it.
+            self._refuse_long(max(self._size - 1, *map(len, ended), 0))
         return [data for event in ended if (data := _data_of(event))]
+
+    def _refuse_long(self, size: int) -> None:
+        if size > self._max_event_bytes:
+            raise ProtocolError(f"an event is longer than {self._max_event_bytes} bytes", retryable=False)
 
     def _take(self, last: bytes) -> bytes:
         event = b"".join([*self._pieces, last]) if self._pieces else last

@@ -19,6 +19,7 @@ from scripted import Drop, ScriptedServer, Sse, error, reply, text, thinking, to
 from sending import HTTP, KEY, QUICK, REQUEST, UNSTREAMED, asked, client_for, http_client, send
 
 from agentkit.client import Client
+from agentkit.encode import events
 from agentkit.errors import APITimeoutError, BadRequestError, RateLimitError
 from agentkit.events import Event, Retry, TextDelta, TurnEnd
 from agentkit.request import Request
@@ -72,6 +73,18 @@ async def test_connection_serves_again(kind: str, request_: Request, chunk: int 
                 await send(client, request_)
         server.assert_done()
     assert {request.connection for request in server.requests} == {0}
+
+
+@pytest.mark.anyio
+@http_kinds
+async def test_connection_serves_again_where_the_end_of_the_body_comes_late(kind: str) -> None:
+    late = threading.Event()
+    threading.Timer(0.03, late.set).start()
+    with ScriptedServer([Sse([*events(HELLO), late]), HELLO]) as server:
+        async with client_for(kind, server.url) as client:
+            for _ in range(2):
+                await send(client)
+    assert [request.connection for request in server.requests] == [0, 0]
 
 
 @pytest.mark.anyio

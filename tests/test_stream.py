@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkit.errors import ProtocolError
-from agentkit.stream import Decoder, parse_json
+from agentkit.stream import Decoder, Fold, parse_json
 
 BOM = b"\xef\xbb\xbf"
 
@@ -57,6 +57,7 @@ STREAMS = {
     "unknown fields": (b"datax: n\n data: n\nDATA: n\ndata: a\ndat: n\n\n", [b"a"]),
     "a colon in the data": (b'data: {"a": "b:c"}\n\n', [b'{"a": "b:c"}']),
     "CRLF": (b"event: x\r\ndata: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
+    "several data lines with CRLF": (b"data: a\r\ndata: b\r\n\r\n", [b"a\nb"]),
     "CR": (b"event: x\rdata: a\r\rdata: b\r\r", [b"a", b"b"]),
     "mixed": (b"data: a\r\n\ndata: b\r\r\ndata: c\n\rdata: d\r\n\r", [b"a", b"b", b"c", b"d"]),
     "LF CR LF is two": (b"data: a\n\r\ndata: b\n\n", [b"a", b"b"]),
@@ -84,19 +85,8 @@ def test_decodes_as_the_whatwg_says(stream: bytes, events: list[bytes]) -> None:
 
 
 TOKENS = [
-    b"\n",
-    b"\r",
-    b"\r\n",
-    b"data",
-    b":",
-    b" ",
-    b"a",
-    b"data: ",
-    b"event: x",
-    b"\n\n",
-    BOM,
-    b"\xef",
-    b"\xe2\x80\xa8",
+    *(b"\n", b"\r", b"\r\n", b"\n\n", b"data", b":", b" ", b"a", b"event: x", BOM, b"\xef", b"\xe2\x80\xa8"),
+    *(b"data: a", b"data: b\r\n", b"data: c\r", b"data: d\n"),
 ]
 streams = st.one_of(
     st.lists(st.sampled_from(TOKENS), max_size=40).map(b"".join),
@@ -176,6 +166,21 @@ def test_a_long_line_in_small_chunks_is_joined_once(size: int) -> None:
     assert sum(map(len, decoder._pieces)) == decoder._size == size + 6
     assert list(map(len, decoder.feed(b"\n\n"))) == [size]
     assert decoder.joined == size + 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("text_delta", "text"), ("signature_delta", "signature"), ("new_delta", "new")]
+)
+def test_deltas_are_joined_once(kind: str, key: str) -> None:
+    """So a block of many small deltas is linear too, whatever they are."""
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": kind, key: "x" * 100}}
+    start = {"type": "content_block_start", "index": 0, "content_block": {"type": "new", key: "a"}}
+    fold = Fold()
+    for event in ({"type": "message_start", "message": {}}, start, *[delta] * 1000):
+        fold.add(json.dumps(event).encode())
+    assert fold.blocks == [{"type": "new", key: "a"}]
+    fold.add(b'{"type":"content_block_stop","index":0}')
+    assert fold.blocks == [{"type": "new", key: "a" + "x" * 100_000}]
 
 
 # JSON.

@@ -204,6 +204,13 @@ def recomputed(entries: list[dict[str, Any]]) -> dict[str, Any]:
     run = entries[begins[-1] :]
     model_turns = [entry["message"] for entry in entries if "message" in entry]
     of_run = [entry["message"] for entry in run if "message" in entry]
+    at_model_turn, answer_from = False, 0
+    for at, entry in enumerate(entries):
+        if "message" in entry:
+            answer_from = answer_from if at_model_turn else at
+        elif not (entry["entry"] == "turn" or len(entry.get("messages", ())) > 1):
+            continue
+        at_model_turn = "message" in entry
     pauses = 0
     for message in of_run:
         pauses = pauses + 1 if message["stop_reason"] == "pause_turn" else 0
@@ -212,6 +219,7 @@ def recomputed(entries: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "run_id": [entry["run_id"] for entry in entries if entry["entry"] == "run"][-1],
         "run_from": begins[-1],
+        "answer_from": answer_from,
         "turns": len(of_run),
         "pauses": pauses,
         "tool_calls": sum(entry.get("state") == "started" for entry in run),
@@ -219,6 +227,7 @@ def recomputed(entries: list[dict[str, Any]]) -> dict[str, Any]:
         "elapsed": max([entry.get("elapsed") or 0.0 for entry in run]),
         "last": model_turns[-1] if model_turns else None,
         "container": containers[-1] if containers else None,
+        "at_model_turn": at_model_turn,
         "_model_turns": len(model_turns),
     }
 

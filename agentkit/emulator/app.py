@@ -36,9 +36,10 @@ _TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_f
 class _Refused(Exception):
     """A request that gets an error reply."""
 
-    def __init__(self, status: int, message: str, kind: str | None = None) -> None:
+    def __init__(self, status: int, message: str, kind: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
         self.kind = kind or _TYPES.get(status, "invalid_request_error")
 
 
@@ -140,6 +141,10 @@ def _authenticate(request: Request) -> None:
 
 
 def _check(body: dict[str, Any]) -> None:
+    thread = body.get("thread")
+    if isinstance(thread, dict) and thread.get("type") == "continue":
+        # No thread is kept: a client then sends the whole history. Source: messages-api.md section 18.4.
+        raise _Refused(404, "The thread was not found", code="thread_not_found")
     for problem in check_request(body):
         raise _Refused(problem.status, problem.message, problem.type)
     _known(body["model"])
@@ -203,14 +208,16 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(encode(value), status, media_type="application/json")
 
 
-def _error(request: Request, status: int, kind: str, message: str) -> Response:
-    error = {"type": kind, "message": message}
+def _error(request: Request, status: int, kind: str, message: str, code: str | None = None) -> Response:
+    error: dict[str, Any] = {"type": kind, "message": message}
+    if code:
+        error["details"] = {"error_code": code}
     return _json({"type": "error", "error": error, "request_id": request.state.request_id}, status)
 
 
 async def _on_refused(request: Request, refused: Exception) -> Response:
     assert isinstance(refused, _Refused)
-    return _error(request, refused.status, refused.kind, str(refused))
+    return _error(request, refused.status, refused.kind, str(refused), refused.code)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

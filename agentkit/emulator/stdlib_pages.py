@@ -88,7 +88,7 @@ _NOISE = re.compile(
     re.MULTILINE,
 )
 _BAR = re.compile(r"^ \|(?:  )?", re.MULTILINE)
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_ADDRESS = re.compile(r" at 0x[0-9a-f.]+")
 _MAX_SUMMARY = 100
 
 
@@ -112,7 +112,7 @@ def page(name: str) -> dict[str, str] | None:
     parts = [f"{name} - {summary}" if summary else name, description]
     # Other sections tell where the file is on this machine, or repeat what the documentation says elsewhere.
     parts += [f"{title.title()}\n\n{_tidy(sections[title])}" for title in ("FUNCTIONS", "CLASSES") if title in sections]
-    text = "\n\n".join(part for part in parts if part)
+    text = _ADDRESS.sub("", "\n\n".join(part for part in parts if part))
     return {"name": name, "summary": summary, "description": description, "text": text[:_MAX_TEXT]}
 
 
@@ -137,7 +137,7 @@ def _dedent(section: str) -> str:
 
 def _tidy(section: str) -> str:
     lines = "".join(line.removeprefix("    ") + "\n" for line in section.splitlines())
-    return _even(_ADDRESS.sub("", _BAR.sub("    ", _NOISE.sub("", lines)).replace(sys.executable, "python")))
+    return _even(_BAR.sub("    ", _NOISE.sub("", lines)).replace(sys.executable, "python"))
 
 
 def _even(text: str) -> str:

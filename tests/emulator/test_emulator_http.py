@@ -159,6 +159,14 @@ def test_an_unknown_model(http: httpx.Client, emulator: Emulator, url: str) -> N
     assert error_of(http.get(f"{emulator.url}/v1/models/gpt-x")) == expected
 
 
+def test_threads_are_not_kept(http: httpx.Client, url: str) -> None:
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    reply = http.post(url, json={**BODY, "messages": [], "thread": thread})
+    assert error_of(reply)[:2] == (404, "not_found_error")
+    assert reply.json()["error"]["details"] == {"error_code": "thread_not_found"}
+    assert http.post(url, json={**BODY, "thread": {"type": "create"}}).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/v1/v1/messages", "/v1/messages/", "/v1", "/nothing", "/v1/messages/batches"])
 def test_a_wrong_path(path: str, http: httpx.Client, emulator: Emulator) -> None:
     assert error_of(http.post(emulator.url + path, json=BODY))[:2] == (404, "not_found_error")
