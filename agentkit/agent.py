@@ -177,7 +177,7 @@ class Agent:
             APIError: The endpoint failed; its `.result` can be resumed.
             TranscriptError: The API would refuse the messages.
         """
-        return await _drained(self._start(prompt, after, {}, options, stream=None))
+        return await self._start(prompt, after, {}, options, stream=None).drain()
 
     def stream(
         self,
@@ -207,7 +207,7 @@ class Agent:
             ConfigurationError: A decision is on no held call.
             APIError: As for `run`.
         """
-        return await _drained(self._start(None, earlier, decisions or {}, options, stream=None))
+        return await self._start(None, earlier, decisions or {}, options, stream=None).drain()
 
     def run_sync(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> RunResult:
         """`run` for callers that are not async: a script, a notebook, a thread.
@@ -285,13 +285,6 @@ class Agent:
 
 
 _portals: WeakKeyDictionary[Client, Portal] = WeakKeyDictionary()
-
-
-async def _drained(run: Run) -> RunResult:
-    async with run:
-        async for _ in run:
-            pass
-    return run.result
 
 
 def _transcript_of(earlier: Earlier | None) -> Transcript:

@@ -235,12 +235,12 @@ class Calls:
             return _Ended("done", await tool.run(ctx, arguments, threads=self._threads, progress=progress))
         except ToolError as error:
             return _Ended("failed", error.content)
-        except anyio.get_cancelled_exc_class():
-            await checkpoint_if_cancelled()  # raises, unless nobody but the tool cancelled it
-            return _Ended("failed", f"The tool cancelled itself. {_MAY_HAVE_RUN}")
         except (SystemExit, KeyboardInterrupt):
             return _Ended("failed", "The tool tried to exit the process.")
         except BaseException as error:
+            await checkpoint_if_cancelled()  # ours goes on; it may have come wrapped in a group
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                return _Ended("failed", f"The tool cancelled itself. {_MAY_HAVE_RUN}")
             # The text of an exception can hold secrets, so the model gets its class alone.
             _logger.warning("tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
             return _Ended("failed", f"The tool failed with {type(error).__name__}.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio
 
@@ -20,6 +20,8 @@ from agentkit.tools import Tool
 from agentkit.transcript import Transcript
 
 __all__ = ["Run"]
+
+T = TypeVar("T")
 
 
 class Run:
@@ -87,25 +89,21 @@ class Run:
         return self
 
     async def __anext__(self) -> Event:
-        if self._events is None:
-            raise ConfigurationError("a run is a context manager: `async with agent.stream(…) as run:`")
+        events = self._opened()
         if hasattr(self, "result"):
             raise StopAsyncIteration
         if self._cancelled:
-            return await self._stopped()
-        try:
-            # Closed again before the event is handed over.
-            with anyio.CancelScope(deadline=self._deadline) as self._scope:
-                event = await anext(self._events)
-        except BaseException as error:
-            is_cancel = isinstance(error, anyio.get_cancelled_exc_class())
-            self._settle(Finish("cancelled", "by the caller") if is_cancel else Finish("error", str(error)))
-            if hasattr(error, "result"):
-                error.result = self.result
-            raise
-        if self._scope.cancelled_caught:
-            return await self._stopped()
-        return self._end(event) if isinstance(event, Finish) else event
+            await self._close()
+            return self._end(Finish("cancelled"))
+        # Its cancel scope is closed again before the event is handed over.
+        item = await self._within_time(anext(events))
+        return self._end(item) if isinstance(item, Finish) else item
+
+    async def drain(self) -> RunResult:
+        """Runs to the end with nobody to watch, where one cancel scope does for all events."""
+        async with self:
+            self._settle(await self._within_time(self._to_finish()))
+        return self.result
 
     @property
     def text_stream(self) -> AsyncIterator[str]:
@@ -123,9 +121,30 @@ class Run:
             if isinstance(event, TextDelta):
                 yield event.text
 
-    async def _stopped(self) -> Event:
+    def _opened(self) -> AsyncGenerator[Event | Finish]:
+        if self._events is None:
+            raise ConfigurationError("a run is a context manager: `async with agent.stream(…) as run:`")
+        if self._events.ag_running:
+            raise ConfigurationError("another task waits for the next event of this run: only one at a time can")
+        return self._events
+
+    async def _to_finish(self) -> Finish:
+        while not isinstance(item := await anext(self._opened()), Finish):
+            pass
+        return item
+
+    async def _within_time(self, step: Awaitable[T]) -> T | Finish:
+        """Awaits a step of the run, or gives the end of one that was cancelled or has used up its time."""
+        try:
+            with anyio.CancelScope(deadline=self._deadline) as self._scope:
+                return await step
+        except BaseException as error:
+            self._settle(Finish("cancelled", "by the caller") if _is_cancel(error) else Finish("error", str(error)))
+            if hasattr(error, "result"):
+                error.result = self.result
+            raise
         await self._close()
-        return self._end(Finish("cancelled") if self._cancelled else Finish("max_seconds", "the time is up"))
+        return Finish("cancelled") if self._cancelled else Finish("max_seconds", "the time is up")
 
     async def _close(self) -> None:
         if self._events is not None:
@@ -150,3 +169,11 @@ class Run:
             seconds=result.seconds,
             run_id=self.run_id,
         )
+
+
+def _is_cancel(error: BaseException) -> bool:
+    """Also of a group, which is how nurseries of trio pass on a cancellation."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(cancelled)[1] is None
+    return isinstance(error, cancelled)

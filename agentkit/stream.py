@@ -187,7 +187,10 @@ class Fold:
     def _on_message_start(self, event: dict[str, Any]) -> None:
         if self._message is not None:
             raise ProtocolError(f"event {self._count} of the stream starts a second message")
-        self._message = {**event["message"], "content": self.blocks}
+        message = event["message"]
+        # Empty, but for a call from code that goes on: that reply has its tool_use here already, and no block events.
+        self.blocks.extend({**block} for block in message.get("content") or ())
+        self._message = {**message, "content": self.blocks}
 
     def _on_block_start(self, event: dict[str, Any]) -> None:
         if self._message is None or event["index"] != len(self.blocks):

@@ -48,7 +48,7 @@ HELLO = reply(thinking("hm"), text("Hello, world: this is an answer."), tool_use
 S, U = (REQUEST,), (UNSTREAMED,)
 WIRE = [sse(event) for event in events(HELLO)]
 BODY = b"".join(WIRE)
-SHORT = Timeouts(connect=0.08, reply=0.08, stall=0.08)
+STALL, WHOLE = Timeouts(connect=0.08, stall=0.08), Timeouts(connect=0.08, reply=0.08)
 HTML = {"content-type": "text/html"}
 STREAM = {"content-type": "text/event-stream"}
 PAGE = "<html><head><style>p {}</style></head><body><p>Bad\x00 gateway\x1b[31m</p>" + "x" * 2000
@@ -169,7 +169,8 @@ STATUS = [
 DRIP = replace(error(429, "rate_limit_error"), chunk=1, pause=0.02)
 BOMB = Raw(200, {**STREAM, "content-encoding": "gzip"}, gzip.compress(b"data: " + bytes(33 << 20), 1))
 TRANSPORT = [
-    Fault("T4", Drop("stall"), APITimeoutError, 2, "too slow", S + U, SHORT),
+    Fault("T4", Drop("stall"), APITimeoutError, 2, "too slow", S, STALL),
+    Fault("T4-reply", Drop("stall"), APITimeoutError, 2, "too slow", U, WHOLE),
     Fault("T5-reset", Drop("reset"), APIConnectionError, 4, "is the endpoint up", S + U),
     Fault("T5-close", Drop("close"), APIConnectionError, 4, "is the endpoint up", S + U),
     Fault("T5-body-close", Json(HELLO, cut=99, end="close"), StreamTruncated, 4, "broke", U),
@@ -184,12 +185,12 @@ TRANSPORT = [
     Fault("T8", Sse([*WIRE[:-2]]), StreamTruncated, 4),
     Fault("T9", Sse([*WIRE[:-1]]), StreamTruncated, 4),
     Fault("T9-half-stop", Sse(HELLO, cut=len(BODY) - 1), StreamTruncated, 4),
-    Fault("T10", cut("Hello", end="pings"), APITimeoutError, 2, "no progress", timeouts=SHORT),
-    Fault("T10-comments", Sse([*WIRE[:_TEXT], *[b": alive\n\n"] * 99], pause=0.01), APITimeoutError, 2, timeouts=SHORT),
-    Fault("T10-silence", cut("Hello", end="stall"), APITimeoutError, 2, "too slow", timeouts=SHORT),
-    Fault("T11", Sse(HELLO, chunk=1, pause=0.01), APITimeoutError, 2, "no progress", timeouts=SHORT),
-    Fault("T11-whole", Json(HELLO, chunk=1, pause=0.01), APITimeoutError, 2, "whole reply", U, SHORT),
-    Fault("T11-error", DRIP, RateLimitError, 2, timeouts=SHORT),
+    Fault("T10", cut("Hello", end="pings"), APITimeoutError, 2, "no progress", timeouts=STALL),
+    Fault("T10-comments", Sse([*WIRE[:_TEXT], *[b": alive\n\n"] * 99], pause=0.01), APITimeoutError, 2, timeouts=STALL),
+    Fault("T10-silence", cut("Hello", end="stall"), APITimeoutError, 2, "too slow", timeouts=STALL),
+    Fault("T11", Sse(HELLO, chunk=1, pause=0.01), APITimeoutError, 2, "no progress", timeouts=STALL),
+    Fault("T11-whole", Json(HELLO, chunk=1, pause=0.01), APITimeoutError, 2, "whole reply", U, WHOLE),
+    Fault("T11-error", DRIP, RateLimitError, 2, timeouts=STALL),
     Fault("T16", BOMB, ProtocolError, 1, "longer than", S),
     Fault("T16-broken", Raw(200, {**STREAM, "content-encoding": "gzip"}, b"no gzip"), ProtocolError, 2, "decoded"),
 ]
@@ -267,8 +268,8 @@ def _budget(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 async def test_fault_that_stays(fault: Fault, asked: Request, kind: str) -> None:
     seen: list[Event] = []
-    requests = 1 if fault.timeouts is SHORT else fault.requests
-    policy = replace(QUICK, max_attempts=1) if fault.timeouts is SHORT else QUICK
+    slow = fault.timeouts != Timeouts()
+    requests, policy = (1, replace(QUICK, max_attempts=1)) if slow else (fault.requests, QUICK)
     with ScriptedServer(lambda _: fault.served) as server:
         async with client_for(kind, server.url, timeouts=fault.timeouts, retry=policy) as client:
             with pytest.raises(APIError, match=fault.match) as caught:

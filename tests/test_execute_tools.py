@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 from anyio.lowlevel import checkpoint
 from calls import SECRET, UNKNOWN, World, one
 from scripted import tool_use
@@ -205,6 +206,25 @@ async def test_X8_time_out(sort: str) -> None:
     assert time.monotonic() - began < 1
     assert (outcome, content) == ("timed_out", f"Timed out after 0.05 seconds. {UNKNOWN}")
     release.set()
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+@pytest.mark.parametrize("how", ["time-out", "end of the run"])
+async def test_X8_a_cancellation_that_comes_wrapped_in_a_group(how: str) -> None:
+    @tool(timeout=0.03 if how == "time-out" else 30)
+    async def hang() -> None:
+        """Hangs in a nursery of trio."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+
+    world = World([hang], [tool_use("hang")])
+    if how == "time-out":
+        await world.run()
+        assert world.outcomes == ["timed_out"]
+    else:
+        await world.leave_at(lambda: True)
+        assert world.outcomes == ["cancelled"]
 
 
 async def test_X8_the_default_time_out() -> None:

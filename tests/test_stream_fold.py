@@ -207,6 +207,17 @@ def test_the_deltas_of_the_message_survive() -> None:
     }
 
 
+def test_a_reply_that_comes_whole_in_message_start() -> None:
+    """A call from code that goes on has no block events: recorded (programmatic tool calling)."""
+    call = {**CALL, "input": {"a": 1}, "caller": {"type": "code_execution_20250825", "tool_id": "srvtoolu_1"}}
+    start = {"type": "message_start", "message": {"content": [call], "stop_reason": "tool_use"}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 0}}
+    assert fold_of(start, end, STOP).message["content"] == [call]
+    assert fold_of(start, *block({"type": "text", "text": "more"}, index=1), end, STOP).message["content"][0] == call
+    with pytest.raises(ProtocolError, match="starts block 0 out of order"):
+        fold_of(start, *TEXT)
+
+
 TEXT = block({"type": "text", "text": ""}, text_delta("a"))
 BROKEN: dict[str, tuple[list[Any], str]] = {
     "a second message_start": ([START, START], "event 2 of the stream starts a second message"),

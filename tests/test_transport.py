@@ -6,6 +6,7 @@ import gzip
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -98,12 +99,15 @@ async def test_whole_reply_has_a_deadline(kind: str) -> None:
 @pytest.mark.anyio
 @http_kinds
 async def test_beginning_takes_what_it_can_get(kind: str) -> None:
-    replies = [Raw(200, {}, b"0123456789"), Raw(200, {}, b"0123456789", cut=4, end="reset", pause=0.05)]
-    with ScriptedServer([*replies, Raw(200, {}, b"0123456789", cut=4, end="stall")]) as server:
+    digits = Raw(200, {}, b"0123456789")
+    ends = [digits, replace(digits, cut=4, end="reset", pause=0.05), replace(digits, cut=4, end="stall")]
+    with ScriptedServer([*ends, Sse(reply(), end="pings")]) as server:
         async with opened(kind) as http:
-            for limit, found in ((6, b"012345"), (99, b"0123"), (99, b"0123")):
-                async with post(http, server.url) as reply_:
-                    assert await reply_.beginning(0.1, limit) == found
+            for limit, found in ((6, b"012345"), (99, b"0123"), (99, b"0123"), (9, b"event: me")):
+                started = time.monotonic()
+                async with post(http, server.url, seconds=5) as reply_:
+                    assert await reply_.beginning(0.1 if found == b"0123" else 5, limit) == found
+                assert time.monotonic() - started < 1
 
 
 # Failures

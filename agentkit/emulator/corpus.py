@@ -32,10 +32,10 @@ create table pages (
 create virtual table leads using fts5 (name, parts, title, lead, content='', tokenize="porter unicode61");
 create virtual table bodies using fts5 (identifiers, text, content='', tokenize="porter unicode61");
 """
-_LEAD_WEIGHTS = "12, 6, 6, 2"
+_LEAD_WEIGHTS = "8, 8, 8, 1"
 _BODY_WEIGHTS = "0.5, 1"
-_BODY_SHARE = 0.5
-_RELATED_SHARE = 14.0
+_BODY_SHARE = 1.0
+_RELATED_SHARE = 10.0
 _SUPERSEDED_SHARE = 0.3
 _MAKERS = ("corpus.py", "pages.py", "stdlib_pages.py", "words.py")
 
@@ -205,7 +205,8 @@ def _stored(path: Path) -> sqlite3.Connection | None:
     try:
         with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)) as stored:
             stored.backup(connection)
-        connection.execute("select count(*) from pages, leads, bodies")
+        for table in ("pages", "leads", "bodies"):
+            connection.execute(f"select 1 from {table} limit 1")  # noqa: S608
     except sqlite3.Error:
         connection.close()
         return None

@@ -79,6 +79,7 @@ _RELATED = {
     "garbage collector": "gc",
     "graphical": "tkinter",
     "gui": "tkinter",
+    "gzip": "gzip",
     "hash": "hashlib",
     "heap": "heapq",
     "html": "html.parser html",

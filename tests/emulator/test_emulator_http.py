@@ -71,6 +71,16 @@ def test_the_stream_of_a_message_is_the_same_message(http: httpx.Client, emulato
     assert message == whole
 
 
+def test_a_reply_comes_at_once(http: httpx.Client, url: str) -> None:
+    """Small pieces wait 40 ms for each other where the socket does not send them at once."""
+    times = []
+    for _ in range(5):
+        start = time.monotonic()
+        http.post(url, json=BODY)
+        times.append(time.monotonic() - start)
+    assert min(times) < 0.03
+
+
 def test_a_stream_takes_its_time(corpus: Corpus, http: httpx.Client) -> None:
     with Emulator(corpus=corpus, pace=0.2) as slow:
         start = time.monotonic()
