@@ -240,7 +240,7 @@ BROKEN: dict[str, tuple[list[Any], str]] = {
     "no type": ([b"{}"], "is broken: KeyError: 'type'"),
     "a type that is a list": ([{"type": []}], "is broken: TypeError"),
     "no message": ([{"type": "message_start"}], "is broken: KeyError"),
-    "a message that is a list": ([{"type": "message_start", "message": []}], "is broken: TypeError"),
+    "a message that is a list": ([{"type": "message_start", "message": []}], "is broken: AttributeError"),
     "a block that is a list": ([START, *block([])], "is broken: TypeError"),  # type: ignore[arg-type]
     "a block without a type": ([START, *block({"text": "a"})], "is broken: KeyError: 'type'"),
     "a block whose type is a number": ([START, *block({"type": 1})], "is broken: AttributeError"),
