@@ -13,7 +13,6 @@ __all__ = [
     "InputDelta",
     "Retry",
     "RunEnd",
-    "RunStart",
     "ServerToolCall",
     "ServerToolResult",
     "TextDelta",
@@ -46,15 +45,6 @@ def _json(value: Any) -> Any:
     if isinstance(value, Citation):
         return {"url": value.url, "title": value.title, "cited_text": value.cited_text}
     return value
-
-
-@dataclass(slots=True)
-class RunStart(_Event):
-    """A run, a resume or a continuation begins."""
-
-    type: ClassVar[Literal["run_start"]] = "run_start"
-    run_id: str
-    model: str
 
 
 @dataclass(slots=True)
@@ -221,8 +211,7 @@ class RunEnd(_Event):
 
 
 Event: TypeAlias = (
-    RunStart
-    | TurnStart
+    TurnStart
     | TextDelta
     | ThinkingDelta
     | InputDelta

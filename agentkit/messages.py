@@ -19,6 +19,7 @@ __all__ = [
     "citations_of",
     "client_calls",
     "encode",
+    "fetched_pages",
     "sent_content",
     "text_of",
 ]
@@ -173,15 +174,32 @@ class Citation:
     raw: dict[str, Any]
 
 
-def citations_of(content: Iterable[Block]) -> Iterator[Citation]:
-    """The citations of content blocks, in order. Source: messages-api.md section 5.3."""
+def fetched_pages(content: Iterable[Block]) -> dict[str, str]:
+    """The address of each page that was fetched with `web_fetch`, by its title."""
+    pages = {}
+    for block in content:
+        page = block.get("content") if block.get("type") == "web_fetch_tool_result" else None
+        document = page.get("content") if isinstance(page, dict) else None
+        if isinstance(document, dict) and isinstance(document.get("title"), str):
+            pages[document["title"]] = str(page.get("url"))  # type: ignore[union-attr]
+    return pages
+
+
+def citations_of(content: Iterable[Block], pages: Mapping[str, str] | None = None) -> Iterator[Citation]:
+    """The citations of content blocks, in order. Source: messages-api.md section 5.3.
+
+    Args:
+        content: The blocks.
+        pages: Addresses by title, for citations of fetched pages: the wire gives those a title alone.
+    """
     for block in content:
         citations = block.get("citations") if block.get("type") == "text" else None
         for raw in citations if isinstance(citations, list) else ():
             if not isinstance(raw, dict):
                 continue
             title = raw.get("title") or raw.get("document_title")
-            yield Citation(raw.get("cited_text") or "", title, raw.get("url") or raw.get("source"), raw)
+            url = raw.get("url") or raw.get("source") or (pages or {}).get(str(title))
+            yield Citation(raw.get("cited_text") or "", title, url, raw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from agentkit.errors import RunUnfinished
-from agentkit.messages import Block, Citation, Message, Usage, citations_of, sent_content, text_of
+from agentkit.messages import Block, Citation, Message, Usage, citations_of, fetched_pages, sent_content, text_of
 from agentkit.step import Finish
 from agentkit.transcript import Transcript
 
@@ -78,7 +78,9 @@ class RunResult:
     @property
     def citations(self) -> list[Citation]:
         """What the last reply cites, in order."""
-        return list(citations_of(self._answer))
+        turns = self._transcript.model_turns(0)
+        pages = fetched_pages(block for message in turns for block in message.get("content") or ())
+        return list(citations_of(self._answer, pages))
 
     @cached_property
     def messages(self) -> list[Message]:

@@ -18,6 +18,7 @@ from agentkit.messages import (
     citations_of,
     client_calls,
     encode,
+    fetched_pages,
     sent_content,
     text_of,
 )
@@ -185,6 +186,20 @@ def test_citations() -> None:
     raws = [raw for raw, _ in CITATIONS]
     content = [text("a", citations=raws[:2]), FOUND, text("b", citations=None), text("c", citations=raws[2:])]
     assert list(citations_of(content)) == [Citation(*known, raw) for raw, known in CITATIONS]
+
+
+def test_citations_of_a_fetched_page_have_its_address() -> None:
+    """The wire gives such a citation the page's title alone."""
+    page = {"type": "web_fetch_result", "url": "https://x.y/z", "content": {"type": "document", "title": "Z"}}
+    blocks = [
+        {"type": "web_fetch_tool_result", "tool_use_id": "srvtoolu_1", "content": page},
+        {"type": "web_fetch_tool_result", "tool_use_id": "srvtoolu_2", "content": {"error_code": "unavailable"}},
+        {"type": "web_fetch_tool_result", "tool_use_id": "srvtoolu_3", "content": {**page, "content": {"title": None}}},
+        text("a", citations=[{"type": "char_location", "document_title": "Z", "cited_text": "q"}]),
+    ]
+    pages = fetched_pages(blocks)
+    assert pages == {"Z": "https://x.y/z"}
+    assert [citation.url for citation in citations_of(blocks, pages)] == ["https://x.y/z"]
 
 
 @pytest.mark.parametrize("citations", [None, "text", 7, {}, [None, "x", 7]])

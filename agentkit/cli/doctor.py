@@ -143,9 +143,9 @@ async def _ask_for_models(client: Client) -> dict[str, Any]:
 
 
 def _index() -> str:
-    from agentkit.emulator.corpus import _index_path
+    from agentkit.emulator.corpus import index_path
 
-    return "made" if _index_path().exists() else "not made yet: the first use takes a few seconds"
+    return "made" if index_path().exists() else "not made yet: the first use takes a few seconds"
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ from agentkit.events import (
     TurnRestarted,
     TurnStart,
 )
-from agentkit.messages import citations_of, text_of
+from agentkit.messages import citations_of, fetched_pages, text_of
 from agentkit.terminal import safe_line
 
 if TYPE_CHECKING:
@@ -171,10 +171,9 @@ class Screen:
 
     def _mark(self, block: dict[str, Any]) -> None:
         numbers: dict[int, None] = {}
-        for citation in citations_of([block]):
+        for citation in citations_of([block], self._fetched):
             title = citation.title or ""
-            # A citation of a fetched page has its title alone.
-            key = safe_line(citation.url or self._fetched.get(title) or title or "a document")
+            key = safe_line(citation.url or title or "a document")
             self._sources.setdefault(key, safe_line(title))
             numbers[list(self._sources).index(key) + 1] = None
         for number in numbers:
@@ -220,8 +219,7 @@ class Screen:
     def _server_result(self, event: ServerToolResult) -> None:
         going = self._going.pop(event.id, None) or _Going(event.name, "")
         content = event.block.get("content")
-        if isinstance(content, dict) and isinstance(content.get("content"), dict):
-            self._fetched[str(content["content"].get("title"))] = str(content.get("url"))
+        self._fetched.update(fetched_pages([event.block]))
         size = counted(len(content), "result") if isinstance(content, list) else amount(event.size)
         seconds = time.monotonic() - going.began
         self._ended(going, "error" if event.error else size, seconds, event.error)

@@ -23,7 +23,7 @@ from agentkit.emulator.pages import SUFFIXES, Page, folder_pages, project_pages,
 from agentkit.emulator.words import SUPERSEDED, content_words, related, split_identifiers
 from agentkit.errors import ConfigurationError
 
-__all__ = ["Corpus", "Found"]
+__all__ = ["Corpus", "Found", "index_path"]
 
 _SCHEMA = """
 create table pages (
@@ -83,7 +83,7 @@ class Corpus:
             ConfigurationError: The pages could not be made.
         """
         project = list(project_pages())
-        path = _index_path()
+        path = index_path()
         connection = _stored(path)
         if connection is None:
             progress("reading the documentation of the standard library (once, a few seconds)")
@@ -243,7 +243,8 @@ def _unglued(name: str, known: set[str]) -> str:
     return next((f"{name[:cut]} {name[cut:]}" for cut in cuts if {name[:cut], name[cut:]} <= known), "")
 
 
-def _index_path() -> Path:
+def index_path() -> Path:
+    """Where the index of the built-in corpus is kept."""
     python = "-".join([sys.implementation.name, *map(str, sys.version_info[:3])])
     # Code that makes another index makes another file.
     makers = b"".join(Path(__file__).with_name(name).read_bytes() for name in _MAKERS)

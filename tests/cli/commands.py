@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 from typer.testing import Result
 
+PYTHON = [sys.executable, "-m", "agentkit"]
+
 Cli: TypeAlias = Callable[..., Result]
 """Runs the command in this process."""
+
+
+@contextmanager
+def started(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process of its own, which does not outlive the test."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    with subprocess.Popen([*PYTHON, *arguments], text=True, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
 
 MY_TOOLS = '''
 import time

@@ -6,19 +6,16 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
-from commands import Cli
+from commands import Cli, started
 
 
 def test_serves_until_interrupted(corpus: Path) -> None:
-    command = [sys.executable, "-m", "agentkit", "emulate", "--port", "0", "--corpus", str(corpus)]
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with started("emulate", "--port", "0", "--corpus", str(corpus)) as process:
         assert process.stdout is not None
-        shown = "".join(process.stdout.readline() for _ in range(4))
+        shown = "".join(process.stdout.readline() for _ in range(5))
         copied = re.search(r'  ANTHROPIC_BASE_URL=(\S+) ANTHROPIC_API_KEY=emulator agentkit run "…"\n', shown)
         assert copied, shown
         assert f"serves {copied[1]} with 2 files of the folder 'corpus', until Ctrl-C" in shown
@@ -29,8 +26,7 @@ def test_serves_until_interrupted(corpus: Path) -> None:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as reply:
             assert json.load(reply)["data"]
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=10) == ("", "")
-        assert process.returncode == 0
+        assert (*process.communicate(timeout=10), process.returncode) == ("", "", 0)
 
 
 def test_port_in_use(cli: Cli, corpus: Path) -> None:

@@ -16,21 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from commands import PYTHON, started
 from scripted import ScriptedServer, reply, text, tool_use
 
 from agentkit.cli import main
-
-PYTHON = [sys.executable, "-m", "agentkit"]
-
-
-@contextmanager
-def started(*arguments: str, **options: object) -> Iterator[subprocess.Popen[str]]:
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    with subprocess.Popen([*PYTHON, *arguments], text=True, **pipes) as process:  # type: ignore[call-overload]
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 @contextmanager

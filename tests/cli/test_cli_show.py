@@ -127,6 +127,14 @@ def test_nothing_hostile_gets_through(terminal: bool) -> None:
     assert "[bold]:smile:[/]" in shown
 
 
+def test_call_that_was_cut_off_is_shown() -> None:
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=80), ["slow"])
+    screen.event(ToolCall("1:t1", "slow", {"seconds": 60}))
+    screen.finish(RunResult(Transcript(), Finish("cancelled")))
+    assert re.match(r"  slow +60 +cut off +<0.1 s\n\n1 call, <0.1 s\n", out.getvalue())
+
+
 def test_restart_forgets_the_sources_of_the_void_reply() -> None:
     out = io.StringIO()
     screen = Screen(Console(file=out, width=80))

@@ -247,7 +247,7 @@ def test_an_unreleased_copy_has_an_index_too(monkeypatch: pytest.MonkeyPatch) ->
         raise module.PackageNotFoundError(name)
 
     monkeypatch.setattr(module, "version", missing)
-    assert "unreleased" in module._index_path().name
+    assert "unreleased" in module.index_path().name
 
 
 CHILD = """
