@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from agentkit.events import ContentBlockStop, Event, TurnEnd, TurnRestarted, TurnStart
 from agentkit.execute import Calls
-from agentkit.messages import Block, Prompt, as_messages
+from agentkit.messages import Block, Prompt, as_messages, final_text, sent_content
+from agentkit.output import InvalidOutput, Output
 from agentkit.request import Request
 from agentkit.settings import Limits
 from agentkit.step import AFTER, Answer, CallModel, CallTools, Finish, next_step
 from agentkit.transcript import Call, Outcome, Transcript
 
-__all__ = ["Send", "begin", "loop"]
+__all__ = ["Send", "begin", "loop", "within"]
 
 Send: TypeAlias = Callable[[Transcript, Request], AsyncGenerator[Event]]
 """Asks for one model turn; the last event is the `TurnEnd`."""
@@ -52,7 +53,13 @@ def _why_not_ended(transcript: Transcript, call: Call) -> tuple[Outcome, str]:
 
 
 async def loop(
-    transcript: Transcript, send: Send, calls: Calls, request: Request, limits: Limits, clock: Callable[[], float]
+    transcript: Transcript,
+    send: Send,
+    calls: Calls,
+    request: Request,
+    limits: Limits,
+    clock: Callable[[], float],
+    output: Output[Any] | None = None,
 ) -> AsyncGenerator[Event | Finish]:
     """Runs until there is no next step; the last item says why.
 
@@ -63,12 +70,13 @@ async def loop(
         request: What is sent with every turn.
         limits: Of the run.
         clock: Active seconds since the run began.
+        output: What the answer is to be a value of.
     """
     try:
         while True:
             match next_step(transcript, limits, clock()):
                 case CallModel(room):
-                    async with aclosing(_model_turn(transcript, send, calls, _within(request, room), clock)) as events:
+                    async with aclosing(_model_turn(transcript, send, calls, within(request, room), clock)) as events:
                         async for event in events:
                             yield event
                 case CallTools(due):
@@ -77,14 +85,32 @@ async def loop(
                             yield event
                 case Answer():
                     transcript.answer()
-                case Finish() as finish:
-                    yield finish
-                    return
+                case finish:
+                    problem = _misfit(transcript, output, finish)
+                    if output is None or problem is None:
+                        yield finish
+                        return
+                    if transcript.repairs:
+                        yield Finish("invalid_output", str(problem))
+                        return
+                    transcript.repair(output.repair(problem))
     finally:
         await calls.close()
 
 
-def _within(request: Request, room: int | None) -> Request:
+def _misfit(transcript: Transcript, output: Output[Any] | None, finish: Finish) -> InvalidOutput | None:
+    """What is wrong with the answer of a run that ends with one."""
+    if output is None or transcript.last is None or finish.reason not in ("end_turn", "stop_sequence"):
+        return None
+    try:
+        output.parse(final_text(sent_content(transcript.last)))
+    except InvalidOutput as error:
+        return error
+    return None
+
+
+def within(request: Request, room: int | None) -> Request:
+    """The request, asking for no more output than there is `room` for in tokens; None is no limit."""
     if room is None or room >= request.max_tokens:
         return request
     return replace(request, max_tokens=room)
@@ -101,7 +127,7 @@ async def _model_turn(
                 if event.block.get("type") == "tool_use":
                     calls.offer(event.block)
             elif isinstance(event, TurnEnd):
-                transcript.take_turn(event.message, event.request_id, clock())
+                transcript.take_turn(event.message, event.request_id, clock(), event.cost)
             elif isinstance(event, TurnRestarted):
                 calls.forget_early()
             yield event

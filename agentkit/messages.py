@@ -20,6 +20,7 @@ __all__ = [
     "client_calls",
     "encode",
     "fetched_pages",
+    "final_text",
     "sent_content",
     "text_of",
 ]
@@ -103,6 +104,17 @@ def text_of(content: Iterable[Block]) -> str:
         else:
             open_group = False
     return "\n\n".join(text for group in groups if (text := "".join(group)).strip())
+
+
+def final_text(content: Iterable[Block]) -> str:
+    """The text after the last block of another sort: what a reply says in the end."""
+    pieces: list[str] = []
+    for block in content:
+        if block.get("type") == "text":
+            pieces.append(str(block.get("text") or ""))
+        else:
+            pieces.clear()
+    return "".join(pieces)
 
 
 def client_calls(content: Iterable[Block]) -> list[Block]:

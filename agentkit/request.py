@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +10,9 @@ from typing import Any
 
 from agentkit.messages import Block, encode
 
-__all__ = ["Request"]
+__all__ = ["MessageBytes", "Request"]
+
+_SLAB_BYTES = 1 << 20  # httpx is slow on many small pieces, and joining all of them is quadratic over a run
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ class Request:
     system: str | Sequence[Block] | None = None
     tools: tuple[dict[str, Any], ...] = ()
     stream: bool = True
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict, repr=False)  # an MCP server's token is in it
     betas: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def _head(self) -> bytes:
@@ -59,3 +62,37 @@ class Request:
             rest["stream"] = True
         rest.update(self.params)
         return [self._head, *messages, b"," + encode(rest)[1:]]
+
+
+class MessageBytes:
+    """The JSON array of messages as bytes that only grow; neighbours of one role share a message."""
+
+    def __init__(self) -> None:
+        self._slabs: list[bytes] = []
+        self._tail: list[bytes] = []
+        self._tail_size = 0
+        self.size = 0
+        self.role: str | None = None
+
+    def add(self, role: str, content: bytes) -> None:
+        """Adds encoded blocks, without the brackets around them."""
+        if role == self.role:
+            piece = b"," + content
+        else:
+            piece = (b"]}," if self.role else b"[") + b'{"role":' + encode(role) + b',"content":[' + content
+        self.role = role
+        self.size += len(piece)
+        self._tail.append(piece)
+        self._tail_size += len(piece)
+        if self._tail_size >= _SLAB_BYTES:
+            self._slabs.append(b"".join(self._tail))
+            self._tail = []
+            self._tail_size = 0
+
+    def parts(self) -> list[bytes]:
+        return [*self._slabs, b"".join([*self._tail, b"]}]" if self.role else b"[]"])]
+
+    def branch(self) -> MessageBytes:
+        twin = copy.copy(self)
+        twin._slabs, twin._tail = self._slabs.copy(), self._tail.copy()
+        return twin

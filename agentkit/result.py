@@ -8,7 +8,18 @@ from functools import cached_property
 from typing import Any
 
 from agentkit.errors import RunUnfinished
-from agentkit.messages import Block, Citation, Message, Usage, citations_of, fetched_pages, sent_content, text_of
+from agentkit.messages import (
+    Block,
+    Citation,
+    Message,
+    Usage,
+    citations_of,
+    fetched_pages,
+    final_text,
+    sent_content,
+    text_of,
+)
+from agentkit.output import Output
 from agentkit.step import Finish
 from agentkit.transcript import Transcript
 
@@ -38,8 +49,9 @@ class RunResult:
         run_id: Of the run.
     """
 
-    def __init__(self, transcript: Transcript, finish: Finish) -> None:
+    def __init__(self, transcript: Transcript, finish: Finish, output: Output[Any] | None = None) -> None:
         self._transcript = transcript
+        self._output = output
         self.finish = finish
         self.run_id = transcript.run_id
 
@@ -61,14 +73,17 @@ class RunResult:
             raise RunUnfinished(message, self)
         return self.partial_text
 
-    @property
-    def output(self) -> str:
-        """The output of the run: its text.
+    @cached_property
+    def output(self) -> Any:
+        """The output of the run: a value of the agent's `output_type`, or without one the text.
 
         Raises:
-            RunUnfinished: As `text`.
+            RunUnfinished: As `text`; a run whose answer is no such value ends with `invalid_output`.
         """
-        return self.text
+        text = self.text
+        if self._output is None or self._transcript.last is None:
+            return text
+        return self._output.parse(final_text(sent_content(self._transcript.last)))
 
     @cached_property
     def partial_text(self) -> str:
@@ -94,8 +109,8 @@ class RunResult:
 
     @property
     def cost(self) -> float | None:
-        """US dollars; None where it is not known: this version knows no prices."""
-        return None
+        """US dollars of the run, resumes included; None where the price of a turn is not known."""
+        return self._transcript.cost
 
     @property
     def turns(self) -> int:

@@ -12,6 +12,7 @@ from agentkit.errors import ConfigurationError
 from agentkit.events import Event, RunEnd, TextDelta
 from agentkit.execute import Calls
 from agentkit.loop import Send, loop
+from agentkit.output import Output
 from agentkit.request import Request
 from agentkit.result import RunResult
 from agentkit.settings import Limits
@@ -47,6 +48,7 @@ class Run:
         tools: Mapping[str, Tool],
         tool_timeout: float,
         deps: Any,
+        output: Output[Any] | None,
     ) -> None:
         self.run_id = transcript.run_id
         self._transcript = transcript
@@ -56,6 +58,7 @@ class Run:
         self._tools = tools
         self._tool_timeout = tool_timeout
         self._deps = deps
+        self._output = output
         self._events: AsyncGenerator[Event | Finish] | None = None
         self._scope: anyio.CancelScope | None = None
         self._cancelled = False
@@ -76,7 +79,7 @@ class Run:
             deadline=self._deadline,
             clock=clock,
         )
-        self._events = loop(self._transcript, self._send, calls, self._request, self._limits, clock)
+        self._events = loop(self._transcript, self._send, calls, self._request, self._limits, clock, self._output)
         return self
 
     async def __aexit__(
@@ -102,7 +105,7 @@ class Run:
     async def drain(self) -> RunResult:
         """Runs to the end with nobody to watch, where one cancel scope does for all events."""
         async with self:
-            self._settle(await self._within_time(self._to_finish()))
+            self._settle(await self._within_time(_finish_of(self._opened())))
         return self.result
 
     @property
@@ -124,14 +127,9 @@ class Run:
     def _opened(self) -> AsyncGenerator[Event | Finish]:
         if self._events is None:
             raise ConfigurationError("a run is a context manager: `async with agent.stream(…) as run:`")
-        if self._events.ag_running:
+        if self._scope is not None:
             raise ConfigurationError("another task waits for the next event of this run: only one at a time can")
         return self._events
-
-    async def _to_finish(self) -> Finish:
-        while not isinstance(item := await anext(self._opened()), Finish):
-            pass
-        return item
 
     async def _within_time(self, step: Awaitable[T]) -> T | Finish:
         """Awaits a step of the run, or gives the end of one that was cancelled or has used up its time."""
@@ -143,17 +141,18 @@ class Run:
             if hasattr(error, "result"):
                 error.result = self.result
             raise
+        finally:
+            self._scope = None
         await self._close()
         return Finish("cancelled") if self._cancelled else Finish("max_seconds", "the time is up")
 
     async def _close(self) -> None:
-        if self._events is not None:
-            with anyio.CancelScope(shield=True):
-                await self._events.aclose()
+        with anyio.CancelScope(shield=True):
+            await self._opened().aclose()
 
     def _settle(self, finish: Finish) -> None:
         if not hasattr(self, "result"):
-            self.result = RunResult(self._transcript, finish)
+            self.result = RunResult(self._transcript, finish, self._output)
 
     def _end(self, finish: Finish) -> RunEnd:
         self._settle(finish)
@@ -169,6 +168,12 @@ class Run:
             seconds=result.seconds,
             run_id=self.run_id,
         )
+
+
+async def _finish_of(events: AsyncGenerator[Event | Finish]) -> Finish:
+    while not isinstance(item := await anext(events), Finish):
+        pass
+    return item
 
 
 def _is_cancel(error: BaseException) -> bool:

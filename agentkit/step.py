@@ -36,8 +36,8 @@ class Finish:
 
     Attributes:
         reason: One of `end_turn, stop_sequence, max_tokens, model_context_window_exceeded, refusal, needs_approval,
-            max_turns, max_tool_calls, max_pauses, max_total_tokens, max_seconds, cancelled, unknown_stop`; `error` on
-            the result that a raised `APIError` carries.
+            max_turns, max_tool_calls, max_pauses, max_total_tokens, max_cost, max_seconds, cancelled, invalid_output,
+            unknown_stop`; `error` on the result that a raised `APIError` carries.
         detail: More about it, for people.
     """
 
@@ -93,6 +93,9 @@ def _call_model(transcript: Transcript, limits: Limits, elapsed: float) -> Step:
         return Finish("max_turns", f"{transcript.turns} model turns")
     if elapsed >= limits.max_seconds:
         return Finish("max_seconds", f"{elapsed:.0f} seconds")
+    if limits.max_cost_usd is not None and (transcript.cost is None or transcript.cost >= limits.max_cost_usd):
+        spent = "a cost that is not known" if transcript.cost is None else f"{transcript.cost:.4f} US dollars"
+        return Finish("max_cost", f"{spent} spent")
     if limits.max_total_tokens is None:
         return CallModel()
     used = transcript.usage.total_tokens

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from agentkit.errors import ToolError
+from agentkit.media import media_type_of
 from agentkit.messages import Block
 
 __all__ = ["HARD_CAP", "TEXT_CAP", "Pieces", "as_content"]
@@ -90,7 +91,7 @@ def _block(value: Any) -> Block:
 
 
 def _from_bytes(data: bytes) -> Block:
-    media_type = _media_type(data)
+    media_type = media_type_of(data)
     if media_type is None:
         digest = hashlib.sha256(data).hexdigest()
         return {"type": "text", "text": f"{len(data):,} bytes, sha256 {digest}"}
@@ -99,20 +100,6 @@ def _from_bytes(data: bytes) -> Block:
         raise ToolError(f"The tool returned {media_type} of {len(data):,} bytes; at most {most:,} can be sent.")
     encoded = base64.b64encode(data).decode()
     return {"type": kind, "source": {"type": "base64", "media_type": media_type, "data": encoded}}
-
-
-def _media_type(data: bytes) -> str | None:
-    """By the first bytes. Source: messages-api.md section 5.1 for what may be sent."""
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "image/webp"
-    magic = {
-        b"\x89PNG\r\n\x1a\n": "image/png",
-        b"\xff\xd8\xff": "image/jpeg",
-        b"GIF87a": "image/gif",
-        b"GIF89a": "image/gif",
-        b"%PDF-": "application/pdf",
-    }
-    return next((media_type for start, media_type in magic.items() if data.startswith(start)), None)
 
 
 def _json(value: Any) -> str:

@@ -8,6 +8,7 @@ A transcript is an append-only log of entries, each a JSON object:
 | `turn` | a message: the model's (`message`, as it came), or the user's (results that are owed, input that waits) |
 | `call` | a call of a client tool was held, started or ended with its result |
 | `decision` | a held call was allowed, denied or edited |
+| `operation` | something was done about the conversation itself: `repair_output` asks for another answer |
 
 Everything else here is a fold over the log, kept up to date in O(1) at each append.
 """
@@ -22,13 +23,13 @@ from typing import Any, Literal
 
 from agentkit.errors import ConfigurationError, TranscriptError
 from agentkit.messages import Block, Message, Usage, client_calls, encode, sent_content
+from agentkit.request import MessageBytes
 from agentkit.rules import Check, Problem
 
 __all__ = ["Call", "Decision", "Outcome", "Transcript"]
 
 Outcome = Literal["done", "failed", "denied", "timed_out", "cancelled", "unknown", "not_run"]
 FORMAT = 1
-_SLAB_BYTES = 1 << 20  # httpx is slow on many small pieces, and joining all of them is quadratic over a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,40 +62,6 @@ class Call:
     outcome: Outcome | None = None
 
 
-class _Body:
-    """The JSON array of messages as bytes that only grow; neighbours of one role share a message."""
-
-    def __init__(self) -> None:
-        self._slabs: list[bytes] = []
-        self._tail: list[bytes] = []
-        self._tail_size = 0
-        self.size = 0
-        self.role: str | None = None
-
-    def add(self, role: str, content: bytes) -> None:
-        """Adds encoded blocks, without the brackets around them."""
-        if role == self.role:
-            piece = b"," + content
-        else:
-            piece = (b"]}," if self.role else b"[") + b'{"role":' + encode(role) + b',"content":[' + content
-        self.role = role
-        self.size += len(piece)
-        self._tail.append(piece)
-        self._tail_size += len(piece)
-        if self._tail_size >= _SLAB_BYTES:
-            self._slabs.append(b"".join(self._tail))
-            self._tail = []
-            self._tail_size = 0
-
-    def parts(self) -> list[bytes]:
-        return [*self._slabs, b"".join([*self._tail, b"]}]" if self.role else b"[]"])]
-
-    def branch(self) -> _Body:
-        twin = copy.copy(self)
-        twin._slabs, twin._tail = self._slabs.copy(), self._tail.copy()
-        return twin
-
-
 class Transcript:
     """The log and its folds. Only `append` changes it.
 
@@ -108,7 +75,9 @@ class Transcript:
         turns: Model turns since the run began (resumes are the same run).
         pauses: Paused model turns in a row.
         tool_calls: Calls started since the run began.
+        repairs: Answers since the run began that the model was asked to put right.
         usage: Since the run began.
+        cost: US dollars since the run began; None once a turn has no known price.
         elapsed: Active seconds since the run began.
         container: Id of the container that the API keeps for this conversation.
         problems: What the API would refuse.
@@ -127,7 +96,9 @@ class Transcript:
         self.turns = 0
         self.pauses = 0
         self.tool_calls = 0
+        self.repairs = 0
         self.usage = Usage()
+        self.cost: float | None = 0.0
         self.elapsed = 0.0
         self.container: str | None = None
         self.problems: list[Problem] = []
@@ -135,7 +106,7 @@ class Transcript:
         self._context_tokens = 0
         self._counted_bytes = 0
         self._check = Check()
-        self._body = _Body()
+        self._body = MessageBytes()
 
     def append(self, entry: dict[str, Any]) -> None:
         """Writes one entry: folds it, then it is part of the log."""
@@ -158,11 +129,12 @@ class Transcript:
         if last and last["role"] == "assistant" and client_calls(last["content"]):  # type: ignore[arg-type]
             raise TranscriptError("the messages end with a tool_use: give its tool_result, or continue with after=")
 
-    def take_turn(self, message: dict[str, Any], request_id: str | None, elapsed: float) -> None:
-        """Appends a model turn: `message` as it came."""
-        self.append(
-            {"entry": "turn", "role": "assistant", "message": message, "request_id": request_id, "elapsed": elapsed}
-        )
+    def take_turn(
+        self, message: dict[str, Any], request_id: str | None, elapsed: float, cost: float | None = None
+    ) -> None:
+        """Appends a model turn: `message` as it came, `cost` in US dollars where it is known."""
+        turn = {"entry": "turn", "role": "assistant", "message": message}
+        self.append({**turn, "request_id": request_id, "elapsed": elapsed, "cost": cost})
 
     def answer(self) -> None:
         """Appends the one user turn that follows a model turn: results in call order, then waiting input."""
@@ -193,6 +165,11 @@ class Transcript:
             raise ConfigurationError(f"no call {call_id!r} waits for a decision (waiting: {held})")
         entry = {"entry": "decision", "call": call_id, "action": decision.action}
         self.append({**entry, "reason": decision.reason, "input": decision.input})
+
+    def repair(self, text: str) -> None:
+        """Asks the model, once, to put its answer right."""
+        content = [{"type": "text", "text": text}]
+        self.append({"entry": "operation", "operation": "repair_output", "content": content})
 
     @property
     def stop_reason(self) -> str | None:
@@ -277,8 +254,8 @@ class Transcript:
         self.run_id = entry["run_id"]
         if entry["resume"]:
             return
-        self.turns = self.pauses = self.tool_calls = 0
-        self.usage, self.elapsed = Usage(), 0.0
+        self.turns = self.pauses = self.tool_calls = self.repairs = 0
+        self.usage, self.cost, self.elapsed = Usage(), 0.0, 0.0
         self.run_from = len(self.entries)
         *before, last = entry["messages"]
         for message in before:
@@ -333,6 +310,8 @@ class Transcript:
         self._carry("assistant", content)
         usage = Usage.from_wire(message.get("usage"))
         self.usage += usage
+        cost = entry.get("cost")
+        self.cost = None if self.cost is None or cost is None else self.cost + cost
         self._context_tokens, self._counted_bytes = usage.total_tokens, self._body.size
         self.elapsed = max(self.elapsed, entry.get("elapsed") or 0.0)
         container = message.get("container")
@@ -369,6 +348,12 @@ class Transcript:
         decision = Decision(entry["action"], entry.get("reason") or "", entry.get("input"))
         self.calls[entry["call"]] = replace(self.calls[entry["call"]], decision=decision)
 
+    def _on_operation(self, entry: dict[str, Any]) -> None:
+        if entry["operation"] != "repair_output":
+            raise ValueError("the operation is one that this agentkit does not know")
+        self.repairs += 1
+        self.waiting.extend(entry["content"])
+
 
 _OPEN = "This call has not run."
 _FOLDS = {
@@ -376,4 +361,5 @@ _FOLDS = {
     "turn": Transcript._on_turn,
     "call": Transcript._on_call,
     "decision": Transcript._on_decision,
+    "operation": Transcript._on_operation,
 }
