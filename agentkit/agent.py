@@ -12,17 +12,20 @@ from weakref import WeakKeyDictionary
 
 from agentkit.client import Client
 from agentkit.errors import ConfigurationError
-from agentkit.loop import begin
-from agentkit.messages import Block, Prompt
+from agentkit.loop import begin, within
+from agentkit.messages import Block, Prompt, encode
+from agentkit.output import Output
 from agentkit.portal import Portal
+from agentkit.prices import require_price
 from agentkit.request import Request
 from agentkit.result import RunResult
 from agentkit.rules import Problem, check_request
 from agentkit.run import Run
-from agentkit.server_tools import ServerTool
+from agentkit.server_tools import ServerTool, with_tools
 from agentkit.settings import Limits
-from agentkit.step import Answer, next_step
+from agentkit.step import Answer, CallModel, next_step
 from agentkit.stream import parse_json
+from agentkit.support import Provider
 from agentkit.tools import Tool, tool
 from agentkit.transcript import Decision, Transcript
 
@@ -62,8 +65,12 @@ def deny(reason: str = "") -> Decision:
 
 
 def edit(input: dict[str, Any]) -> Decision:  # noqa: A002
-    """Lets a held call run with another input; the model is told so."""
-    return Decision("edit", input=input)
+    """Lets a held call run with another input; the model is told so.
+
+    Raises:
+        ConfigurationError: It has something that JSON has not.
+    """
+    return Decision("edit", input=parse_json(encode(input)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,8 @@ class Agent:
         model: Id of the model; by default `AGENTKIT_MODEL`.
         system: System prompt, text or text blocks. Keep it constant: a clock in it breaks the prompt cache.
         tools: Functions, `@tool`s, server tools such as `web_search()`, or definitions in wire shape.
+        output_type: A pydantic model, dataclass, list, union or another type, or a JSON Schema: `result.output` is a
+            value of it, which the API is asked for and which is checked here.
         max_tokens: Output tokens of one reply, thinking included.
         thinking: In wire shape, such as `{"type": "adaptive"}`.
         effort: low, medium, high, xhigh or max, as far as the model has it.
@@ -102,7 +111,8 @@ class Agent:
         client: The endpoint; without one a `Client()` is made at the first run, and closed by the agent.
 
     Raises:
-        ConfigurationError: No model is named, or two tools have one name.
+        ConfigurationError: No model is named, two tools have one name, or model, provider, tools and parameters don't
+            go together.
         ToolDefinitionError: A function can't be a tool.
     """
 
@@ -112,6 +122,7 @@ class Agent:
         *,
         system: str | Sequence[Block] | None = None,
         tools: Iterable[AnyTool] = (),
+        output_type: Any = None,
         max_tokens: int = 8192,
         thinking: Mapping[str, Any] | None = None,
         effort: str | None = None,
@@ -133,25 +144,31 @@ class Agent:
         self._client = client
         self._own: Client | None = None
         self._tools = _by_name(tools)
+        if own := {"model", "max_tokens", "messages", "system", "tools", "stream"} & set(extra_body or ()):
+            raise ConfigurationError(f"extra_body can't hold {min(own)}: Agent and run have an argument for it")
+        self._output = None if output_type is None else Output(output_type)
         params = {
             "thinking": thinking,
-            "output_config": {"effort": effort} if effort else None,
+            "output_config": _output_config(effort, self._output, extra_body or {}),
             "tool_choice": tool_choice,
             "stop_sequences": stop_sequences,
             "metadata": metadata,
             "service_tier": service_tier,
-            **(extra_body or {}),
+            **{name: value for name, value in (extra_body or {}).items() if name != "output_config"},
         }
-        self._request = Request(
+        self._bare = Request(
             model=model,
             max_tokens=max_tokens,
             system=system,
-            tools=_definitions(self._tools),
             params={name: value for name, value in params.items() if value is not None},
             betas=tuple(betas),
             headers=dict(extra_headers or {}),
         )
+        self._provider = _provider_of(client)
+        self._request = with_tools(self._bare, self._tools.values(), self._provider)
         self._unstreamed = replace(self._request, stream=False)
+        if self._output:
+            _refuse_citations(self._request.tools)
 
     def __repr__(self) -> str:
         return f"Agent({self.model!r}, tools={list(self._tools)})"
@@ -215,7 +232,7 @@ class Agent:
         Raises:
             ConfigurationError: The client has an HTTP client of the caller's, which belongs to another event loop.
         """
-        client = options.setdefault("client", self._default_client())
+        client = options["client"] = options.get("client") or self._default_client()
         if client.http_client is not None:
             raise ConfigurationError("run_sync can't use an http_client of yours: use `await agent.run(…)`")
         portal = _portals.setdefault(client, Portal())
@@ -233,9 +250,13 @@ class Agent:
         """The first request of a run, and what the API would refuse in it. Nothing is sent."""
         transcript = _transcript_of(after)
         begin(transcript, "preview", prompt)
-        if isinstance(next_step(transcript, self.limits, 0.0), Answer):
-            transcript.answer()
         request, _ = self._request_for(options, stream=None)
+        limits = options.get("limits") or self.limits
+        if isinstance(step := next_step(transcript, limits, 0.0), Answer):
+            transcript.answer()
+            step = next_step(transcript, limits, 0.0)
+        if isinstance(step, CallModel):
+            request = within(request, step.max_tokens)
         body = b"".join(request.body_parts(transcript.message_parts(), transcript.container))
         parsed = parse_json(body)
         return Preview(parsed, check_request(parsed), len(body))
@@ -252,6 +273,9 @@ class Agent:
         if prompt is None and after is None:
             raise ConfigurationError("give a prompt, or with after= the run to resume")
         client = options.get("client") or self._default_client()
+        limits = options.get("limits") or self.limits
+        if limits.max_cost_usd is not None:
+            require_price(self.model, client.provider.name)
         transcript = _transcript_of(after)
         begin(transcript, transcript.run_id if prompt is None else uuid.uuid4().hex, prompt)
         for call_id, decision in decisions.items():
@@ -261,22 +285,25 @@ class Agent:
             transcript,
             send=client.send,
             request=request,
-            limits=options.get("limits") or self.limits,
+            limits=limits,
             tools={name: item for name, item in tools.items() if isinstance(item, Tool)},
             tool_timeout=client.timeouts.tool,
             deps=options.get("deps"),
+            output=self._output,
         )
 
     def _request_for(self, options: RunOptions, *, stream: bool | None) -> tuple[Request, Mapping[str, AnyTool]]:
         # Source: messages-api.md section 16.1: what may take longer than ten minutes has to be streamed.
         fits = 3600 * self._request.max_tokens / 128_000 <= 600
         request = self._unstreamed if stream is None and fits else self._request
+        client = options.get("client") or self._client or self._own
+        provider = client.provider if client else self._provider
+        tools = _by_name(options["tools"]) if "tools" in options else self._tools
+        if "tools" in options or provider != self._provider:
+            request = replace(with_tools(self._bare, tools.values(), provider), stream=request.stream)
         if "system" in options:
             request = replace(request, system=options["system"])
-        if "tools" not in options:
-            return request, self._tools
-        tools = _by_name(options["tools"])
-        return replace(request, tools=_definitions(tools)), tools
+        return request, tools
 
     def _default_client(self) -> Client:
         if self._client is None and self._own is None:
@@ -285,6 +312,31 @@ class Agent:
 
 
 _portals: WeakKeyDictionary[Client, Portal] = WeakKeyDictionary()
+
+
+def _provider_of(client: Client | None) -> Provider | None:
+    """The provider of the client, or of the one that the environment would give now."""
+    try:
+        return (client or Client()).provider
+    except ConfigurationError:
+        return None
+
+
+def _output_config(
+    effort: str | None, output: Output[Any] | None, extra_body: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    config = {"effort": effort, "format": output.format if output else None}
+    known = {name: value for name, value in config.items() if value is not None}
+    return {**known, **(extra_body.get("output_config") or {})} or None
+
+
+def _refuse_citations(tools: Iterable[Mapping[str, Any]]) -> None:
+    """Source: messages-api.md section 13: structured outputs don't go with citations."""
+    for definition in tools:
+        citations = definition.get("citations")
+        if isinstance(citations, Mapping) and citations.get("enabled"):
+            name = definition.get("name")
+            raise ConfigurationError(f"output_type can't go with citations: make {name} without citations=True")
 
 
 def _transcript_of(earlier: Earlier | None) -> Transcript:
@@ -314,7 +366,3 @@ def _by_name(tools: Iterable[AnyTool]) -> dict[str, Tool | ServerTool | dict[str
             raise ConfigurationError(f"two tools have the name {name!r}: rename one with @tool(name=…)")
         found[name] = item
     return found
-
-
-def _definitions(tools: Mapping[str, Tool | ServerTool | dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    return tuple(item if isinstance(item, dict) else item.definition for item in tools.values())

@@ -1,10 +1,29 @@
-"""What providers need: data only."""
+"""What providers and models support: data only.
+
+A model that is not in the table is not judged: nothing is refused for it, so that a future model is never blocked.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-__all__ = ["ANTHROPIC", "COMETAPI", "GENERIC", "PROVIDERS", "Provider", "provider_of"]
+__all__ = [
+    "ANTHROPIC",
+    "COMETAPI",
+    "GENERIC",
+    "LOCAL",
+    "MODELS",
+    "PROVIDERS",
+    "SERVER_TOOLS",
+    "Model",
+    "Provider",
+    "ServerToolVersions",
+    "model_of",
+    "provider_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,19 +35,23 @@ class Provider:
         base_url: Where it is; None where only the user knows. `/v1/messages` is added to it.
         key_header: The header of an API key: `x-api-key`, or `authorization` for `Bearer`.
         version: The `anthropic-version` header.
+        server_tools: `all`: every version; `portable`: only the first version of each is to be counted on;
+            `none`: it runs none.
     """
 
     name: str
     base_url: str | None
     key_header: str = "x-api-key"
     version: str = "2023-06-01"
+    server_tools: Literal["all", "portable", "none"] = "portable"
 
 
-# Source: messages-api.md sections 2 and 22; gateways know 2023-06-01 only.
-ANTHROPIC = Provider(name="anthropic", base_url="https://api.anthropic.com")
+# Source: messages-api.md sections 2, 22 and 23; gateways know 2023-06-01 only.
+ANTHROPIC = Provider(name="anthropic", base_url="https://api.anthropic.com", server_tools="all")
 COMETAPI = Provider(name="cometapi", base_url="https://api.cometapi.com")
 GENERIC = Provider(name="generic", base_url=None)
-PROVIDERS = {provider.name: provider for provider in (ANTHROPIC, COMETAPI, GENERIC)}
+LOCAL = Provider(name="local", base_url=None, server_tools="none")  # Ollama, LM Studio, llama.cpp, vLLM
+PROVIDERS = {provider.name: provider for provider in (ANTHROPIC, COMETAPI, GENERIC, LOCAL)}
 
 
 def provider_of(base_url: str) -> Provider:
@@ -37,3 +60,134 @@ def provider_of(base_url: str) -> Provider:
         if provider.base_url and f"{base_url}/".startswith(f"{provider.base_url}/"):
             return provider
     return GENERIC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What a family of models takes.
+
+    Attributes:
+        context_window: Tokens of input and output together.
+        max_tokens: The most output tokens of one reply.
+        thinking: Types of `thinking` that are accepted.
+        thinking_default: Without the parameter: `off`; `on`, but it can be turned off or down; `always` on.
+        efforts: Levels of `output_config.effort`, lowest first; empty where the parameter is refused.
+        default_effort: The level without the parameter.
+        unthinking_efforts: Levels that go with thinking `disabled` or `between_tools`; None: all.
+        forced: Whether `tool_choice` may be `any` or `tool`.
+        sampling: Whether `temperature`, `top_p` and `top_k` may differ from their defaults.
+        prefill: Whether the last message may be the beginning of the answer.
+        system_role: Whether messages may have the role `system`.
+        programmatic: Whether code that it runs may call tools; None: not known.
+    """
+
+    context_window: int
+    max_tokens: int
+    thinking: frozenset[str]
+    thinking_default: Literal["off", "on", "always"]
+    efforts: tuple[str, ...] = ()
+    default_effort: str | None = None
+    unthinking_efforts: tuple[str, ...] | None = None
+    forced: bool = True
+    sampling: bool = False
+    prefill: bool = False
+    system_role: bool = True
+    programmatic: bool | None = None
+
+
+_ENABLED = frozenset({"enabled", "disabled"})
+_ADAPTIVE = frozenset({"adaptive", "disabled"})
+_ALWAYS = frozenset({"adaptive"})
+_THREE = ("low", "medium", "high")
+_FOUR = (*_THREE, "max")
+_FIVE = (*_THREE, "xhigh", "max")
+
+_4_5 = Model(
+    context_window=200_000,
+    max_tokens=64_000,
+    thinking=_ENABLED,
+    thinking_default="off",
+    sampling=True,
+    prefill=True,
+    system_role=False,
+    programmatic=True,
+)
+_4_6 = replace(
+    _4_5,
+    context_window=1_000_000,
+    max_tokens=128_000,
+    thinking=_ENABLED | _ADAPTIVE,
+    efforts=_FOUR,
+    default_effort="high",
+    prefill=False,
+)
+_4_7 = replace(_4_6, thinking=_ADAPTIVE, efforts=_FIVE, sampling=False)
+_4_8 = replace(_4_7, system_role=True)
+_5 = replace(_4_8, thinking_default="on")
+_FABLE_5 = replace(_5, thinking=_ALWAYS, thinking_default="always")
+_NEWEST = replace(_FABLE_5, forced=False)
+
+# By the id without a date. Source: messages-api.md sections 3 and 4, which leave Haiku 5.5's `forced` and `system_role`
+# open; `programmatic` as the documentation of programmatic tool calling listed models on 2026-09-08: None came later.
+MODELS: Mapping[str, Model] = {
+    "claude-haiku-4-5": replace(_4_5, programmatic=False),
+    "claude-sonnet-4-5": _4_5,
+    "claude-opus-4-5": replace(_4_5, efforts=_THREE, default_effort="high"),
+    "claude-sonnet-4-6": _4_6,
+    "claude-opus-4-6": _4_6,
+    "claude-opus-4-7": _4_7,
+    "claude-opus-4-8": _4_8,
+    "claude-sonnet-5": replace(_5, system_role=False),
+    "claude-opus-5": replace(_5, unthinking_efforts=_THREE),
+    "claude-fable-5": _FABLE_5,
+    "claude-mythos-5": _FABLE_5,
+    "claude-mythos-preview": replace(_NEWEST, programmatic=None),
+    "claude-haiku-5-5": replace(_5, default_effort="medium", programmatic=None),
+    "claude-sonnet-5-5": replace(
+        _NEWEST,
+        thinking=frozenset({"adaptive", "between_tools"}),
+        thinking_default="on",
+        unthinking_efforts=_THREE,
+        programmatic=None,
+    ),
+    "claude-opus-5-5": replace(_NEWEST, default_effort="medium", programmatic=None),
+    "claude-fable-5-1": _NEWEST,
+    "claude-mythos-5-1": _NEWEST,
+    "claude-fable-5-2": replace(_NEWEST, programmatic=None),
+    "claude-mythos-5-2": replace(_NEWEST, programmatic=None),
+}
+_DATE = re.compile(r"[-@]\d{8}$")
+
+
+def model_of(name: str) -> Model | None:
+    """What a model takes, by its id with or without a date; None where that is not known."""
+    return MODELS.get(_DATE.sub("", name))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerToolVersions:
+    """The versions of a server tool that has several.
+
+    Attributes:
+        dates: Of the versions, oldest first.
+        programmatic: The first version that, without `allowed_callers`, is called from code alone; None: there is none.
+        since: The first version that takes an option, for options that not all versions take.
+    """
+
+    dates: tuple[str, ...]
+    programmatic: str | None = None
+    since: Mapping[str, str] = field(default_factory=dict)
+
+
+# Source: messages-api.md sections 10.1 to 10.3.
+SERVER_TOOLS: Mapping[str, ServerToolVersions] = {
+    "web_search": ServerToolVersions(
+        ("20250305", "20260209", "20260318"), "20260209", {"response_inclusion": "20260318"}
+    ),
+    "web_fetch": ServerToolVersions(
+        ("20250910", "20260209", "20260309", "20260318"),
+        "20260209",
+        {"use_cache": "20260309", "response_inclusion": "20260318", "url_sources": "20260318"},
+    ),
+    "code_execution": ServerToolVersions(("20250522", "20250825", "20260120", "20260521")),
+}

@@ -8,62 +8,13 @@ Source: messages-api.md sections 3, 4, 9, 10.4, 13 to 15, 17; recordings/api-err
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from agentkit.rules.texts import Problem
+from agentkit.support import Model, model_of
 
 __all__ = ["check_body"]
 
-
-class Model(NamedTuple):
-    """What a family of models takes."""
-
-    max_tokens: int
-    thinking: frozenset[str]
-    efforts: frozenset[str] = frozenset()
-    forced: bool = True
-    sampling: bool = False
-    prefill: bool = False
-    system_role: bool = True
-
-
-_OLD = frozenset({"enabled", "disabled"})
-_BOTH = frozenset({"adaptive", "enabled", "disabled"})
-_ADAPTIVE = frozenset({"adaptive", "disabled"})
-_ALWAYS = frozenset({"adaptive"})
-_THREE = frozenset({"low", "medium", "high"})
-_FOUR = _THREE | {"max"}
-_FIVE = _FOUR | {"xhigh"}
-
-_4_5 = Model(64_000, _OLD, sampling=True, prefill=True, system_role=False)
-_4_6 = Model(128_000, _BOTH, _FOUR, sampling=True, system_role=False)
-_4_7 = Model(128_000, _ADAPTIVE, _FIVE, system_role=False)
-_5 = Model(128_000, _ADAPTIVE, _FIVE)
-_FABLE_5 = Model(128_000, _ALWAYS, _FIVE)
-_NEWEST = Model(128_000, _ALWAYS, _FIVE, forced=False)
-
-# By the start of the model's id, the longest counts; other models are not looked at. Source: messages-api.md section 4.
-_MODELS = {
-    "claude-haiku-4-5": _4_5,
-    "claude-sonnet-4-5": _4_5,
-    "claude-opus-4-5": _4_5._replace(efforts=_THREE),
-    "claude-sonnet-4-6": _4_6,
-    "claude-opus-4-6": _4_6,
-    "claude-opus-4-7": _4_7,
-    "claude-opus-4-8": _5,
-    "claude-sonnet-5": _4_7,
-    "claude-opus-5": _5,
-    "claude-fable-5": _FABLE_5,
-    "claude-mythos-5": _FABLE_5,
-    "claude-mythos-preview": _FABLE_5._replace(forced=False),
-    "claude-haiku-5-5": _5,
-    "claude-sonnet-5-5": _NEWEST._replace(thinking=frozenset({"adaptive", "between_tools"})),
-    "claude-opus-5-5": _NEWEST,
-    "claude-fable-5-1": _NEWEST,
-    "claude-fable-5-2": _NEWEST,
-    "claude-mythos-5-1": _NEWEST,
-    "claude-mythos-5-2": _NEWEST,
-}
 
 _DOCS = "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking"
 _DOCS_2025 = (
@@ -79,12 +30,7 @@ _WAITS = {"server_tool_use", "mcp_tool_use", "compaction", "tool_use"}
 def check_body(body: Mapping[str, Any]) -> Iterator[Problem]:
     """The problems of well-shaped fields with each other and with the model."""
     for look in _LOOKS:
-        yield from look(body, _model(body["model"]))
-
-
-def _model(name: str) -> Model | None:
-    starts = [start for start in _MODELS if name.startswith(start)]
-    return _MODELS[max(starts, key=len)] if starts else None
+        yield from look(body, model_of(body["model"]))
 
 
 def _output_limit(body: Mapping[str, Any], model: Model | None) -> Iterator[Problem]:
