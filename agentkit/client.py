@@ -27,6 +27,7 @@ from agentkit.events import (
     UnknownEvent,
 )
 from agentkit.messages import Block, Usage, encode
+from agentkit.prices import cost_of
 from agentkit.request import Request
 from agentkit.retry import RetryBudget, wait_before_retry
 from agentkit.secrets import Secret
@@ -184,7 +185,8 @@ class Client:
                 error.request_id = error.request_id or reply.request_id
                 raise
             usage = Usage.from_wire(message.get("usage"))
-            yield TurnEnd(message.get("stop_reason"), usage, reply.request_id, message)
+            cost = cost_of(message, self.provider.name)
+            yield TurnEnd(message.get("stop_reason"), usage, reply.request_id, message, cost)
 
     async def _fold(self, reply: Reply, fold: Fold) -> AsyncGenerator[Event]:
         decoder = Decoder()
@@ -265,13 +267,13 @@ def _endpoint(
     anthropic = [env.get(name) for name in names]
     if not any((api_key, auth_token, base_url, provider, *anthropic)):
         provider = COMETAPI.name
-    if provider == COMETAPI.name:
-        if not (api_key or auth_token):
-            api_key = env.get("COMETAPI_KEY")
-    else:
-        if not (api_key or auth_token):
-            api_key, auth_token = anthropic[:2]
-        base_url = base_url or anthropic[2]
+    named_comet = provider == COMETAPI.name
+    base_url = base_url or (None if named_comet else anthropic[2])
+    at_comet = named_comet or (base_url is not None and provider_of(base_url) is COMETAPI)
+    if at_comet and not (api_key or auth_token):
+        api_key = env.get("COMETAPI_KEY")
+    if not (api_key or auth_token or named_comet):
+        api_key, auth_token = anthropic[:2]
     if not (api_key or auth_token or base_url):
         raise ConfigurationError(_NO_KEY)
     base_url = base_url or PROVIDERS[provider or ANTHROPIC.name].base_url

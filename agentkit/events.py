@@ -142,13 +142,14 @@ class Retry(_Event):
 
 @dataclass(slots=True)
 class TurnEnd(_Event):
-    """A model turn is complete and in the transcript. `message` is the reply as it came."""
+    """A model turn is complete and in the transcript: `message` is the reply as it came, `cost` as in `RunEnd`."""
 
     type: ClassVar[Literal["turn_end"]] = "turn_end"
     stop_reason: str | None
     usage: Usage
     request_id: str | None
     message: dict[str, Any]
+    cost: float | None = None
 
 
 @dataclass(slots=True)

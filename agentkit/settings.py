@@ -17,6 +17,8 @@ class Limits:
         max_pauses: `pause_turn` replies in a row that are resumed.
         max_seconds: Time that the run is active; time parked for an approval is left out.
         max_total_tokens: Input (cached too) and output tokens; None is no limit. Overshoot is at most one request.
+        max_cost_usd: US dollars, as `result.cost` counts them; None is no limit. Needs known prices (extra `prices`).
+            Overshoot is at most one request.
         max_parallel_tools: Calls of client tools at the same time.
     """
 
@@ -25,6 +27,7 @@ class Limits:
     max_pauses: int = 10
     max_seconds: float = 3600.0
     max_total_tokens: int | None = None
+    max_cost_usd: float | None = None
     max_parallel_tools: int = 16
 
 

@@ -1,0 +1,137 @@
+"""What replies cost: exact sums for known models, None where a price is not known."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from scripted import ScriptedServer, reply, text, tool_use
+
+from agentkit import Agent, Client, ConfigurationError, Limits, tool
+from agentkit.prices import _price, cost_of, require_price
+from agentkit.support import PROVIDERS, Provider
+
+USAGE = {
+    "input_tokens": 10,
+    "output_tokens": 5,
+    "cache_read_input_tokens": 2000,
+    "cache_creation_input_tokens": 1000,
+    "cache_creation": {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 600},
+    "server_tool_use": {"web_search_requests": 3},
+}
+# 10 input at 3, 2000 read at 0.30, 400 written at 3.75, 600 at 6, 5 output at 15 dollars a million; 3 searches at 0.01.
+EXACT = (10 * 3 + 2000 * 0.30 + 400 * 3.75 + 600 * 6 + 5 * 15) / 1e6 + 0.03
+
+
+def cost(usage: Any, model: str = "claude-sonnet-4-5", provider: str = "anthropic") -> float | None:
+    return cost_of({"model": model, "usage": usage}, provider)
+
+
+def test_a_reply_is_priced_with_cache_tiers_and_searches() -> None:
+    assert cost(USAGE) == pytest.approx(EXACT)
+
+
+@pytest.mark.parametrize(
+    ("more", "factor"),
+    [
+        ({"service_tier": "batch"}, 0.5),
+        ({"service_tier": "standard", "speed": "fast"}, 2.0),
+        ({"inference_geo": "us", "speed": "standard"}, 1.1),
+    ],
+)
+def test_what_multiplies_a_price(more: dict[str, str], factor: float) -> None:
+    assert cost(USAGE | more) == pytest.approx(EXACT * factor)
+
+
+def test_null_counts_are_zero() -> None:
+    nulls = dict.fromkeys(("output_tokens", "cache_creation", "cache_read_input_tokens", "server_tool_use"))
+    assert cost({"input_tokens": 1_000_000, **nulls}) == pytest.approx(6.0)  # over 200k: the long context price
+    assert cost({}) == 0.0
+
+
+def test_iterations_are_priced_by_their_own_model_and_the_totals_are_not() -> None:
+    iterations = [
+        {"type": "message", "model": "claude-fable-5", "input_tokens": 535, "output_tokens": 0},  # declined: not billed
+        {"type": "fallback_message", "model": "claude-opus-4-8", "input_tokens": 412, "output_tokens": 264},
+        {"type": "compaction", "input_tokens": 1000, "output_tokens": 0},
+    ]
+    known = (412 * 5 + 264 * 25 + 1000 * 3) / 1e6
+    assert cost({"input_tokens": 9, "output_tokens": 9, "iterations": iterations}) == pytest.approx(known)
+    assert cost({"iterations": [{"model": "claude-nope", "input_tokens": 1, "output_tokens": 1}]}) is None
+    assert cost(USAGE | {"iterations": None}) == cost(USAGE | {"iterations": []}) == pytest.approx(EXACT)
+
+
+@pytest.mark.parametrize(
+    ("usage", "model", "provider"),
+    [
+        (USAGE, "claude-nope", "anthropic"),
+        (USAGE, "claude-sonnet-4-5", "cometapi"),
+        (None, "claude-sonnet-4-5", "anthropic"),
+        ({"input_tokens": "many"}, "claude-sonnet-4-5", "anthropic"),
+    ],
+)
+def test_what_has_no_known_price_costs_none(usage: Any, model: str, provider: str) -> None:
+    assert cost(usage, model, provider) is None
+
+
+@pytest.fixture
+def without_prices(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    _price.cache_clear()
+    yield
+    _price.cache_clear()
+
+
+def test_without_the_extra_a_limit_names_it(without_prices: None) -> None:
+    assert cost(USAGE) is None
+    with pytest.raises(ConfigurationError, match=r"install agentkit-loop\[prices\]"):
+        require_price("claude-sonnet-4-5", "anthropic")
+
+
+@pytest.fixture
+def as_anthropic(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A provider with Anthropic's prices and no address of its own."""
+    monkeypatch.setitem(PROVIDERS, "anthropic", Provider(name="anthropic", base_url=None))
+    return "anthropic"
+
+
+@tool
+def look() -> str:
+    """Looks."""
+    return "seen"
+
+
+@pytest.mark.anyio
+async def test_a_run_adds_up_its_replies_and_ends_at_its_limit(as_anthropic: str) -> None:
+    usage = {"input_tokens": 1000, "output_tokens": 100}
+    turns = [reply(tool_use("look", id=f"toolu_{at}"), usage=usage) for at in range(3)]
+    each = (1000 * 3 + 100 * 15) / 1e6
+    with ScriptedServer([*turns, reply(text("Done."), usage=usage)]) as server:
+        async with Client(base_url=server.url, provider=as_anthropic) as client:
+            agent = Agent("claude-sonnet-4-6", tools=[look], client=client)
+            first = await agent.run("Look.", limits=Limits(max_cost_usd=2.5 * each))
+            assert (first.finish.reason, first.turns) == ("max_cost", 3)
+            assert first.cost == pytest.approx(3 * each)
+            done = await agent.resume(first)
+            assert done.text == "Done."
+            assert done.cost == pytest.approx(4 * each)
+            assert done.dump()["entries"][-1]["cost"] == pytest.approx(each)
+
+
+@pytest.mark.anyio
+async def test_a_money_limit_without_a_price_is_an_error_before_anything_is_sent() -> None:
+    with ScriptedServer([]) as server:
+        async with Client(base_url=server.url) as client:
+            agent = Agent("claude-sonnet-4-6", client=client, limits=Limits(max_cost_usd=1))
+            with pytest.raises(ConfigurationError, match="none is known for claude-sonnet-4-6 at generic"):
+                await agent.run("Hi.")
+
+
+@pytest.mark.anyio
+async def test_a_turn_without_a_price_leaves_the_cost_unknown() -> None:
+    with ScriptedServer([reply(text("Done."))]) as server:
+        async with Client(base_url=server.url) as client:
+            result = await Agent("claude-sonnet-4-6", client=client).run("Hi.")
+    assert result.cost is None
