@@ -73,7 +73,13 @@ class ToolDefinitionError(ConfigurationError):
 
 
 class TranscriptError(AgentKitError):
-    """The history breaks a rule of the Messages API, so it was not sent."""
+    """The history breaks a rule of the Messages API, so it was not sent.
+
+    Attributes:
+        result: The `RunResult` so far, when a run raises it.
+    """
+
+    result: Any = None
 
 
 class RunUnfinished(AgentKitError):

@@ -50,11 +50,13 @@ class Portal:
             raise
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the thread, and waits for that."""
         with self._lock:
             portal, self._portal = self._portal, None
-        if portal:
+            thread, self._thread = self._thread, None
+        if portal and thread:
             portal.call(portal.stop)
+            thread.join()
 
     def _open(self) -> BlockingPortal:
         with self._lock:

@@ -293,12 +293,15 @@ def parse_message(body: bytes) -> dict[str, Any]:
 
     Raises:
         ProtocolError: It is no message.
+        APIStatusError: It is an error, which some gateways send with status 200.
     """
     try:
         message = parse_json(body)
     except ValueError as error:
         raise ProtocolError(f"the reply is no JSON: {_short(error)}") from None
     content = message.get("content") if isinstance(message, dict) else None
+    if content is None and isinstance(message, dict) and message.get("error"):
+        raise status_error(200, message)
     if not isinstance(content, list) or not all(
         isinstance(b, dict) and isinstance(b.get("type"), str) for b in content
     ):

@@ -10,6 +10,8 @@ import pytest
 import recordings as recorded
 from hypothesis import HealthCheck, settings
 
+from agentkit.retry import RetryBudget
+
 # The default is fast and draws the same examples each time, so that a red run is red again.
 settings.register_profile(
     "fast",
@@ -40,6 +42,12 @@ def _clean_environment() -> Iterator[None]:
             if name.upper().startswith(_OURS) or name.upper().endswith("_PROXY"):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_retry_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget of retries is the process's: a test must not live off another's."""
+    monkeypatch.setattr("agentkit.client._budget", RetryBudget())
 
 
 @pytest.fixture(scope="session")

@@ -26,16 +26,10 @@ from agentkit.events import (
 )
 from agentkit.messages import Usage
 from agentkit.request import Request
-from agentkit.retry import RetryBudget
 
 http_kinds = pytest.mark.parametrize("kind", HTTP)
 requests = pytest.mark.parametrize("request_", [REQUEST, UNSTREAMED], ids=["streamed", "whole"])
 HELLO = reply(thinking("hm"), text("Hello, world: this is an answer."))
-
-
-@pytest.fixture(autouse=True)
-def _budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentkit.client._budget", RetryBudget())
 
 
 # What a request carries

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,18 +17,18 @@ from typing import Any
 import anyio
 import pytest
 from scripted import Raw, ScriptedServer, Sse, error, refused, reply, text, tool_use
-from sending import HTTP, KEY, QUICK, REQUEST, UNSTREAMED, client_for, http_client, send, shown
+from sending import HTTP, KEY, REQUEST, UNSTREAMED, client_for, http_client, send, shown
 
 from agentkit.encode import events, sse
 from agentkit.errors import APIConnectionError, APIError, ConflictError, ProtocolError, RateLimitError
 from agentkit.events import Event, Retry, TextDelta, TurnEnd, TurnRestarted, UnknownEvent
 from agentkit.messages import Usage
-from agentkit.retry import RetryBudget
-from agentkit.settings import RetryPolicy
+from agentkit.settings import RetryPolicy, Timeouts
 
 http_kinds = pytest.mark.parametrize("kind", HTTP)
 callers_kinds = pytest.mark.parametrize("kind", HTTP[1:])
 HELLO = reply(text("Hello, world: this is an answer."), tool_use("add", a=1, b=2))
+ONCE = RetryPolicy(max_attempts=1)
 WIRE = b"".join(map(sse, events(HELLO)))
 # A key and a certificate of nobody, made for this test.
 PEM = """-----BEGIN PRIVATE KEY-----
@@ -49,11 +48,6 @@ RwAwRAIgaWDrCNx/0nkXFYpWG73FNsq2bjt0RR9gn6wKdkIrR9QCIASlzKJ1PlLQ
 leIoQW3p2HofIVSQwNt2q+amMjjkkL2R
 -----END CERTIFICATE-----
 """
-
-
-@pytest.fixture(autouse=True)
-def _budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentkit.client._budget", RetryBudget())
 
 
 @contextmanager
@@ -142,7 +136,7 @@ async def test_waiting_has_a_limit_of_its_own() -> None:
 @pytest.mark.anyio
 async def test_policy_of_one_attempt_never_retries() -> None:
     with ScriptedServer([error(409, "conflict_error")]) as server:
-        async with client_for("own", server.url, retry=RetryPolicy(max_attempts=1)) as client:
+        async with client_for("own", server.url, retry=ONCE) as client:
             with pytest.raises(ConflictError):
                 await send(client)
 
@@ -276,6 +270,18 @@ async def test_T15_wall_clock_may_jump(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(seen[-1], TurnEnd)
 
 
+@pytest.mark.anyio
+async def test_T10_T11_slow_but_steady_is_no_stall() -> None:
+    """Longer than the limit in all, with pings and half events between, but never long without an event."""
+    wire = [piece for event in events(reply(text("x" * 60))) for piece in (event, {"type": "ping"})]
+    with ScriptedServer([Sse(wire, pause=0.015)]) as server:
+        async with client_for("own", server.url, timeouts=Timeouts(stall=0.15), retry=ONCE) as client:
+            started = time.monotonic()
+            seen = await send(client)
+            assert time.monotonic() - started > 0.2
+    assert isinstance(seen[-1], TurnEnd)
+
+
 # S3 to S6, S11, S12, S14 to S18, S28: what is no fault
 
 
@@ -372,7 +378,7 @@ async def test_S15_cut_input_is_never_repaired(stop: str) -> None:
 async def test_S18_S28_empty_content_and_missing_usage(request_: Any) -> None:
     message = {name: value for name, value in reply().items() if name != "usage"}
     with ScriptedServer([message]) as server:
-        async with client_for("own", server.url, retry=replace(QUICK, max_attempts=1)) as client:
+        async with client_for("own", server.url, retry=ONCE) as client:
             [end] = await send(client, request_)
     assert isinstance(end, TurnEnd)
     assert (end.message["content"], end.usage, end.stop_reason) == ([], Usage(), "end_turn")

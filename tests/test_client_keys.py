@@ -12,16 +12,10 @@ from sending import HTTP, KEY, REQUEST, client_for, http_client, send, shown
 
 from agentkit.client import Client
 from agentkit.errors import APIError, ConfigurationError
-from agentkit.retry import RetryBudget
 from agentkit.support import ANTHROPIC, COMETAPI
 
 http_kinds = pytest.mark.parametrize("kind", HTTP)
 HELLO = reply(text("Hello, world: this is an answer."))
-
-
-@pytest.fixture(autouse=True)
-def _budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentkit.client._budget", RetryBudget())
 
 
 # Where a request goes, and with whose key
@@ -58,6 +52,9 @@ ENV_URL = {"ANTHROPIC_BASE_URL": LOCAL}
         (ENV_C, {"provider": "cometapi", "auth_token": "other"}, C_URL, {"authorization": "Bearer other"}),
         (ENV_C, {"provider": "cometapi", "base_url": LOCAL}, LOCAL, {"x-api-key": C_KEY}),
         ({}, {"provider": "cometapi", "base_url": LOCAL}, LOCAL, {}),
+        (ENV_C | ENV_A, {"base_url": C_URL}, C_URL, {"x-api-key": C_KEY}),
+        (ENV_C | {"ANTHROPIC_BASE_URL": str(C_URL)}, {}, C_URL, {"x-api-key": C_KEY}),
+        (ENV_A, {"base_url": C_URL}, C_URL, {"x-api-key": A_KEY}),
         (ENV_A | {"ANTHROPIC_BASE_URL": "", "ANTHROPIC_AUTH_TOKEN": ""}, {}, A_URL, {"x-api-key": A_KEY}),
     ],
 )

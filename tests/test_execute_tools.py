@@ -249,7 +249,7 @@ async def test_X20_what_a_thread_does_after_its_time_out_is_not_written() -> Non
     release = threading.Event()
     ended = threading.Event()
 
-    @tool(timeout=0.03)
+    @tool(timeout=0.15)
     def hang(ctx: RunContext[Any]) -> str:
         """Hangs, then goes on."""
         release.wait(5)
@@ -262,7 +262,7 @@ async def test_X20_what_a_thread_does_after_its_time_out_is_not_written() -> Non
     @tool
     async def sibling() -> str:
         """Ends last."""
-        await anyio.sleep(0.05)
+        await anyio.sleep(0.2)
         release.set()
         await anyio.to_thread.run_sync(ended.wait, 5)
         return "fine"

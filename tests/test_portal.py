@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import anyio
@@ -20,13 +18,6 @@ def portal_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "agentkit"]
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
-
-
 @pytest.fixture
 def portal() -> Portal:
     return Portal()
@@ -36,7 +27,7 @@ def portal() -> Portal:
 def _no_thread_is_left(portal: Portal) -> object:
     yield
     portal.close()
-    wait_for(lambda: portal_threads() == [])
+    assert portal_threads() == []
 
 
 async def double(number: int) -> int:

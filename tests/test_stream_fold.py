@@ -207,6 +207,13 @@ def test_the_deltas_of_the_message_survive() -> None:
     }
 
 
+def test_an_error_with_status_200_is_that_error() -> None:
+    with pytest.raises(errors.OverloadedError, match="Overloaded"):
+        parse_message(b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}')
+    with pytest.raises(APIStatusError, match="no channel"):
+        parse_message(b'{"error":{"type":"comet_api_error","message":"no channel"}}')
+
+
 def test_a_reply_that_comes_whole_in_message_start() -> None:
     """A call from code that goes on has no block events: recorded (programmatic tool calling)."""
     call = {**CALL, "input": {"a": 1}, "caller": {"type": "code_execution_20250825", "tool_id": "srvtoolu_1"}}
