@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TranscriptError,
     )
     from agentkit.events import Event
+    from agentkit.media import document, image
     from agentkit.messages import Citation, Usage
     from agentkit.result import RunResult
     from agentkit.run import Run
@@ -41,6 +42,7 @@ _HOMES = {
         "TranscriptError",
     ),
     "events": ("Event",),
+    "media": ("document", "image"),
     "messages": ("Citation", "Usage"),
     "result": ("RunResult",),
     "run": ("Run",),
@@ -73,7 +75,9 @@ __all__ = [
     "Usage",
     "allow",
     "deny",
+    "document",
     "edit",
+    "image",
     "tool",
     "web_fetch",
     "web_search",

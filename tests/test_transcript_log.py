@@ -133,6 +133,7 @@ def test_the_log_of_the_broken_ones_is_sound() -> None:
         (3, {**HELD, "state": "open"}),
         (4, {**DECIDED, "call": "2:toolu_a"}),
         (4, {**DECIDED, "action": "perhaps"}),
+        (4, {"entry": "operation", "operation": "of another agentkit"}),
         (5, {**HELD, "state": "ended"}),
         (5, {**ENDED, "result": "3"}),
         (5, {**ENDED, "elapsed": "long"}),
