@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypedDict, Unpack
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, Unpack
+from weakref import WeakKeyDictionary, WeakSet
 
 from agentkit.client import Client
 from agentkit.errors import ConfigurationError
 from agentkit.loop import begin, within
 from agentkit.messages import Block, Prompt, encode
-from agentkit.output import Output
-from agentkit.portal import Portal
 from agentkit.prices import require_price
 from agentkit.request import Request
 from agentkit.result import RunResult
@@ -28,6 +25,10 @@ from agentkit.stream import parse_json
 from agentkit.support import Provider
 from agentkit.tools import Tool, tool
 from agentkit.transcript import Decision, Transcript
+
+if TYPE_CHECKING:
+    from agentkit.output import Output
+    from agentkit.portal import Portal
 
 __all__ = ["Agent", "Preview", "RunOptions", "allow", "deny", "edit"]
 
@@ -143,10 +144,11 @@ class Agent:
         self.limits = limits or Limits()
         self._client = client
         self._own: Client | None = None
+        self._synced: WeakSet[Client] = WeakSet()  # those of `run_sync`
         self._tools = _by_name(tools)
         if own := {"model", "max_tokens", "messages", "system", "tools", "stream"} & set(extra_body or ()):
             raise ConfigurationError(f"extra_body can't hold {min(own)}: Agent and run have an argument for it")
-        self._output = None if output_type is None else Output(output_type)
+        self._output = _output_of(output_type)
         params = {
             "thinking": thinking,
             "output_config": _output_config(effort, self._output, extra_body or {}),
@@ -159,8 +161,8 @@ class Agent:
         self._bare = Request(
             model=model,
             max_tokens=max_tokens,
-            system=system,
-            params={name: value for name, value in params.items() if value is not None},
+            system=parse_json(encode(system)),
+            params=parse_json(encode({name: value for name, value in params.items() if value is not None})),
             betas=tuple(betas),
             headers=dict(extra_headers or {}),
         )
@@ -235,19 +237,19 @@ class Agent:
         client = options["client"] = options.get("client") or self._default_client()
         if client.http_client is not None:
             raise ConfigurationError("run_sync can't use an http_client of yours: use `await agent.run(…)`")
-        portal = _portals.setdefault(client, Portal())
-        return portal.call(lambda: self.run(prompt, after=after, **options))
+        self._synced.add(client)
+        return _portal_of(client).call(lambda: self.run(prompt, after=after, **options))
 
     def close(self) -> None:
         """Ends what `run_sync` began: its thread and connections."""
-        client = self._client or self._own
-        portal = _portals.pop(client, None) if client else None
-        if client and portal:
-            portal.call(client.aclose)
-            portal.close()
+        for client in list(self._synced):
+            if portal := _portals.pop(client, None):
+                portal.call(client.aclose)
+                portal.close()
 
     def preview(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> Preview:
         """The first request of a run, and what the API would refuse in it. Nothing is sent."""
+        _refuse_unknown(options)
         transcript = _transcript_of(after)
         begin(transcript, "preview", prompt)
         request, _ = self._request_for(options, stream=None)
@@ -272,12 +274,13 @@ class Agent:
     ) -> Run:
         if prompt is None and after is None:
             raise ConfigurationError("give a prompt, or with after= the run to resume")
+        _refuse_unknown(options)
         client = options.get("client") or self._default_client()
         limits = options.get("limits") or self.limits
         if limits.max_cost_usd is not None:
             require_price(self.model, client.provider.name)
         transcript = _transcript_of(after)
-        begin(transcript, transcript.run_id if prompt is None else uuid.uuid4().hex, prompt)
+        begin(transcript, transcript.run_id if prompt is None else os.urandom(16).hex(), prompt)
         for call_id, decision in decisions.items():
             transcript.decide(call_id, decision)
         request, tools = self._request_for(options, stream=stream)
@@ -322,6 +325,29 @@ def _provider_of(client: Client | None) -> Provider | None:
         return None
 
 
+def _refuse_unknown(options: RunOptions) -> None:
+    """A misspelt limit would be no limit."""
+    if unknown := options.keys() - RunOptions.__annotations__.keys():
+        known = ", ".join(RunOptions.__annotations__)
+        raise ConfigurationError(f"a run has no option {min(unknown)!r}: there are after, {known}")
+    if not isinstance(options.get("limits") or Limits(), Limits):
+        raise ConfigurationError("limits must be Limits(…)")
+
+
+def _portal_of(client: Client) -> Portal:
+    from agentkit.portal import Portal
+
+    return _portals.setdefault(client, Portal())
+
+
+def _output_of(output_type: Any) -> Output[Any] | None:
+    if output_type is None:
+        return None
+    from agentkit.output import Output
+
+    return Output(output_type)
+
+
 def _output_config(
     effort: str | None, output: Output[Any] | None, extra_body: Mapping[str, Any]
 ) -> dict[str, Any] | None:
@@ -351,13 +377,15 @@ def _transcript_of(earlier: Earlier | None) -> Transcript:
 
 def _by_name(tools: Iterable[AnyTool]) -> dict[str, Tool | ServerTool | dict[str, Any]]:
     found: dict[str, Tool | ServerTool | dict[str, Any]] = {}
+    if not isinstance(tools, Iterable):
+        raise ConfigurationError("tools must be a list of functions, tools or definitions")
     for at, item in enumerate(tools):
         if isinstance(item, Mapping):
-            item = dict(item)
+            item = parse_json(encode(dict(item)))
         elif not isinstance(item, Tool | ServerTool):
             if not callable(item):
                 raise ConfigurationError(
-                    f"tool {at} is a {type(item).__name__}: give a function, a Tool or a definition"
+                    f"tools[{at}] is of type {type(item).__name__}: give a function, a Tool or a definition"
                 )
             item = tool(item)
         # Toolsets and MCP connectors have no name of their own.

@@ -26,7 +26,7 @@ from agentkit.events import (
     TurnRestarted,
     UnknownEvent,
 )
-from agentkit.messages import Block, Usage, encode
+from agentkit.messages import Block, Usage, copy_json, encode
 from agentkit.prices import cost_of
 from agentkit.request import Request
 from agentkit.retry import RetryBudget, wait_before_retry
@@ -281,6 +281,8 @@ def _endpoint(
         raise ConfigurationError(f"provider {provider!r} needs a base_url")
     if "@" in base_url:
         raise ConfigurationError("base_url must not hold a user name or password: give them in headers")
+    if not base_url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"base_url must begin with http:// or https://, and it is {base_url[:100]!r}")
     return api_key, auth_token, base_url
 
 
@@ -303,7 +305,7 @@ def _event_of(raw: dict[str, Any], fold: Fold) -> Event | None:
     kind = raw["type"]
     if kind == "content_block_delta":
         show = _DELTAS.get(raw["delta"]["type"])
-        return show(raw["delta"], raw["index"]) if show else UnknownEvent(raw)
+        return show(raw["delta"], raw["index"]) if show else UnknownEvent(copy_json(raw))
     if kind == "content_block_stop":
         return _block_event(raw["index"], fold.blocks[raw["index"]], fold)
     if kind in ("message_start", "content_block_start", "message_delta"):
@@ -312,6 +314,7 @@ def _event_of(raw: dict[str, Any], fold: Fold) -> Event | None:
 
 
 def _block_event(index: int, block: Block, fold: Fold) -> Event:
+    block = copy_json(block)  # the consumer may change it
     kind = str(block.get("type"))
     if kind in ("server_tool_use", "mcp_tool_use"):
         return ServerToolCall(str(block.get("id")), str(block.get("name")), block.get("input"))

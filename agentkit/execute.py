@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-import difflib
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from agentkit.background import Background
 from agentkit.errors import ToolError
 from agentkit.events import Event, ToolCall, ToolHeld, ToolProgress, ToolResult
-from agentkit.messages import Block, encode
+from agentkit.messages import Block, copy_json, encode
 from agentkit.settings import Limits
+from agentkit.tool_results import as_content
 from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Call, Outcome, Transcript
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 __all__ = ["Calls"]
 
@@ -156,7 +157,7 @@ class Calls:
         tool = self._tools.get(str(call.block.get("name")))
         decision = call.decision
         if decision and decision.action == "deny":
-            self._end(call, _Ended("denied", f"The user declined this call. {decision.reason}".strip()))
+            self._end(call, _Ended("denied", as_content(f"The user declined this call. {decision.reason}".strip())))
             return
         if tool is None:
             self._end(call, _Ended("failed", self._unknown_tool(str(call.block.get("name")))))
@@ -168,11 +169,11 @@ class Calls:
             arguments = tool.validate(_input_of(call))
             held = decision is None and call.state == "open" and await self._needs_approval(tool, call, arguments)
         except ToolError as error:
-            self._end(call, _Ended("failed", error.content))
+            self._end(call, _Ended("failed", as_content(error.content)))
             return
         if held:
             self._transcript.hold(call)
-            self._emit(ToolHeld(call.call_id, tool.name, copy.deepcopy(call.block.get("input"))))
+            self._emit(ToolHeld(call.call_id, tool.name, copy_json(call.block.get("input"))))
             return
         tool_use_id = str(call.block["id"])
         early = self._early.get(tool_use_id)
@@ -185,7 +186,7 @@ class Calls:
 
     async def _run_started(self, call: Call, enter: Callable[[], Awaitable[_Ended]]) -> None:
         self._transcript.start(call)
-        self._emit(ToolCall(call.call_id, str(call.block.get("name")), _input_of(call)))
+        self._emit(ToolCall(call.call_id, str(call.block.get("name")), copy_json(_input_of(call))))
         began = anyio.current_time()
         try:
             ended = await enter()
@@ -268,7 +269,7 @@ class Calls:
         self._transcript.end(call, ended.outcome, block, self._clock())
         size = len(content.encode() if isinstance(content, str) else encode(content))
         name = str(call.block.get("name"))
-        self._emit(ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, block))
+        self._emit(ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, copy_json(block)))
 
     def _emit(self, event: Event) -> None:
         self._events.append(event)
@@ -280,6 +281,8 @@ class Calls:
             self._emit(ToolProgress(call_id, name, text))
 
     def _unknown_tool(self, name: str) -> str:
+        import difflib
+
         near = difflib.get_close_matches(name, self._tools, n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(self._tools) or 'none'}."
         return f"There is no tool {name!r}. {hint}"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentkit.events import ContentBlockStop, Event, TurnEnd, TurnRestarted, TurnStart
 from agentkit.execute import Calls
-from agentkit.messages import Block, Prompt, as_messages, final_text, sent_content
-from agentkit.output import InvalidOutput, Output
+from agentkit.messages import Block, Prompt, as_messages, copy_json, encode, final_text, sent_content
 from agentkit.request import Request
 from agentkit.settings import Limits
 from agentkit.step import AFTER, Answer, CallModel, CallTools, Finish, next_step
 from agentkit.transcript import Call, Outcome, Transcript
+
+if TYPE_CHECKING:
+    from agentkit.output import InvalidOutput, Output
 
 __all__ = ["Send", "begin", "loop", "within"]
 
@@ -28,13 +31,13 @@ def begin(transcript: Transcript, run_id: str, prompt: Prompt | None) -> None:
     New input can only follow when nothing is owed, so calls that have not ended are ended first, truthfully.
 
     Raises:
-        ConfigurationError: The prompt has no known shape.
+        ConfigurationError: The prompt has no known shape, or something that JSON has not.
         TranscriptError: The API would refuse it.
     """
     if prompt is None:
         transcript.begin(run_id, None)
         return
-    messages = as_messages(prompt)
+    messages = json.loads(encode(as_messages(prompt)))  # a copy: the caller may change theirs
     for call in transcript.unended():
         outcome, text = _why_not_ended(transcript, call)
         result: Block = {"type": "tool_result", "tool_use_id": call.block["id"], "content": text, "is_error": True}
@@ -75,6 +78,9 @@ async def loop(
     try:
         while True:
             match next_step(transcript, limits, clock()):
+                case CallModel(room) if not _has_room_to_think(request, room):
+                    yield Finish("max_total_tokens", f"{room} tokens are left, fewer than the model may think")
+                    return
                 case CallModel(room):
                     async with aclosing(_model_turn(transcript, send, calls, within(request, room), clock)) as events:
                         async for event in events:
@@ -102,6 +108,8 @@ def _misfit(transcript: Transcript, output: Output[Any] | None, finish: Finish) 
     """What is wrong with the answer of a run that ends with one."""
     if output is None or transcript.last is None or finish.reason not in ("end_turn", "stop_sequence"):
         return None
+    from agentkit.output import InvalidOutput
+
     try:
         output.parse(final_text(sent_content(transcript.last)))
     except InvalidOutput as error:
@@ -116,6 +124,13 @@ def within(request: Request, room: int | None) -> Request:
     return replace(request, max_tokens=room)
 
 
+def _has_room_to_think(request: Request, room: int | None) -> bool:
+    """Whether `max_tokens` stays above the thinking budget, as the API demands. Source: messages-api.md section 14."""
+    thinking = request.params.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    return room is None or not isinstance(budget, int) or not room <= budget < request.max_tokens
+
+
 async def _model_turn(
     transcript: Transcript, send: Send, calls: Calls, request: Request, clock: Callable[[], float]
 ) -> AsyncGenerator[Event]:
@@ -127,7 +142,7 @@ async def _model_turn(
                 if event.block.get("type") == "tool_use":
                     calls.offer(event.block)
             elif isinstance(event, TurnEnd):
-                transcript.take_turn(event.message, event.request_id, clock(), event.cost)
+                transcript.take_turn(copy_json(event.message), event.request_id, clock(), event.cost)
             elif isinstance(event, TurnRestarted):
                 calls.forget_early()
             yield event

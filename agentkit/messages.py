@@ -18,6 +18,7 @@ __all__ = [
     "as_messages",
     "citations_of",
     "client_calls",
+    "copy_json",
     "encode",
     "fetched_pages",
     "final_text",
@@ -56,16 +57,25 @@ def encode(value: Any) -> bytes:
         raise ConfigurationError(f"can't be sent as JSON: {error}") from None
 
 
+def copy_json(value: Any) -> Any:
+    """A copy of JSON that shares no dict and no list with `value`."""
+    if isinstance(value, dict):
+        return {key: copy_json(item) for key, item in value.items()}
+    return [copy_json(item) for item in value] if isinstance(value, list) else value
+
+
 def as_messages(prompt: Prompt) -> list[Message]:
     """`prompt` in wire shape. A list whose items have `role` is a list of messages, any other a list of blocks.
 
     Raises:
         ConfigurationError: It is empty or of another shape.
     """
-    if isinstance(prompt, str):
+    if isinstance(prompt, str) and prompt.strip():
         return [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
+    if not isinstance(prompt, Iterable):
+        raise ConfigurationError(f"the prompt must be text, content blocks or messages, not {type(prompt).__name__}")
     items: list[Any] = [prompt] if isinstance(prompt, Mapping) else list(prompt)
-    if not items:
+    if not items or isinstance(prompt, str):
         raise ConfigurationError("the prompt is empty: give text, content blocks or messages")
     if not all(isinstance(item, Mapping) for item in items):
         raise ConfigurationError("the prompt must be text, a list of content blocks, or a list of messages")
@@ -76,10 +86,11 @@ def as_messages(prompt: Prompt) -> list[Message]:
 
 def _message(item: Mapping[str, Any], at: int) -> Message:
     content = item.get("content")
-    if item.get("role") not in ("user", "assistant", "system") or content is None:
+    if item.get("role") not in ("user", "assistant", "system") or not isinstance(content, Iterable):
         raise ConfigurationError(f"message {at} of the prompt needs a role (user, assistant or system) and content")
     if isinstance(content, str):
         return {"role": item["role"], "content": [{"type": "text", "text": content}]}
+    content = [content] if isinstance(content, Mapping) else content
     return {"role": item["role"], "content": [_block(block, number) for number, block in enumerate(content)]}
 
 

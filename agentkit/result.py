@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentkit.errors import RunUnfinished
 from agentkit.messages import (
@@ -14,14 +13,17 @@ from agentkit.messages import (
     Message,
     Usage,
     citations_of,
+    copy_json,
     fetched_pages,
     final_text,
     sent_content,
     text_of,
 )
-from agentkit.output import Output
 from agentkit.step import Finish
 from agentkit.transcript import Transcript
+
+if TYPE_CHECKING:
+    from agentkit.output import Output
 
 __all__ = ["Pending", "RunResult"]
 
@@ -127,7 +129,7 @@ class RunResult:
         """Calls that wait for an approval."""
         held = self._transcript.held()
         # Copies: to change the input on the way to `edit` must not change the log.
-        return [Pending(c.call_id, str(c.block.get("name")), copy.deepcopy(c.block.get("input"))) for c in held]
+        return [Pending(c.call_id, str(c.block.get("name")), copy_json(c.block.get("input"))) for c in held]
 
     def dump(self) -> dict[str, Any]:
         """The log as JSON: keep it where you like; `after=` and `resume` take it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from agentkit.errors import APIError, ConflictError, OverloadedError, ProtocolError
@@ -88,6 +87,8 @@ def parse_retry_after(headers: Mapping[str, Any], now: float) -> float | None:
 
 
 def _until(date: str, now: float) -> float:
+    from email.utils import parsedate_to_datetime
+
     try:
         return max(0.0, parsedate_to_datetime(date).timestamp() - now)
     except (ValueError, TypeError, OverflowError):

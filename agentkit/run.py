@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 
@@ -12,13 +12,15 @@ from agentkit.errors import ConfigurationError
 from agentkit.events import Event, RunEnd, TextDelta
 from agentkit.execute import Calls
 from agentkit.loop import Send, loop
-from agentkit.output import Output
 from agentkit.request import Request
 from agentkit.result import RunResult
 from agentkit.settings import Limits
 from agentkit.step import Finish
 from agentkit.tools import Tool
 from agentkit.transcript import Transcript
+
+if TYPE_CHECKING:
+    from agentkit.output import Output
 
 __all__ = ["Run"]
 
@@ -111,18 +113,13 @@ class Run:
     @property
     def text_stream(self) -> AsyncIterator[str]:
         """The model's text as it comes. Text of a turn that was restarted comes again: the events tell."""
-        return self._text()
+        return _Text(self)
 
     def cancel(self) -> None:
         """Ends the run with the outcome `cancelled`, at once: to be called on the run's event loop."""
         self._cancelled = True
         if self._scope is not None:
             self._scope.cancel()
-
-    async def _text(self) -> AsyncIterator[str]:
-        async for event in self:
-            if isinstance(event, TextDelta):
-                yield event.text
 
     def _opened(self) -> AsyncGenerator[Event | Finish]:
         if self._events is None:
@@ -168,6 +165,21 @@ class Run:
             seconds=result.seconds,
             run_id=self.run_id,
         )
+
+
+class _Text:
+    # Not a generator: trio warns of those that are left before their end.
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        async for event in self._run:
+            if isinstance(event, TextDelta):
+                return event.text
+        raise StopAsyncIteration
 
 
 async def _finish_of(events: AsyncGenerator[Event | Finish]) -> Finish:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.errors import ConfigurationError, ToolDefinitionError, ToolError
-from agentkit.messages import encode
+from agentkit.messages import copy_json, encode
 from agentkit.signature import first_line, first_parameter, hints_of, parameters_of, read_docstring, shown
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class GivenSchema:
     @property
     def input_schema(self) -> dict[str, Any]:
         """The JSON Schema of the input, as a copy."""
-        return cast("dict[str, Any]", _copy(self._schema))
+        return cast("dict[str, Any]", copy_json(self._schema))
 
     def validate(self, value: object) -> dict[str, Any]:
         """A copy of `value`, which the tool may change.
@@ -81,7 +81,7 @@ class GivenSchema:
             InvalidInput: It is no object, or hundreds of levels deep.
         """
         try:
-            return cast("dict[str, Any]", _copy(dict(_object(value))))
+            return cast("dict[str, Any]", copy_json(dict(_object(value))))
         except RecursionError:
             raise InvalidInput("the input is nested too deeply") from None
 
@@ -145,7 +145,7 @@ class FunctionSchema:
     @property
     def input_schema(self) -> dict[str, Any]:
         """The JSON Schema of the input, as a copy. What pydantic puts into `$defs` stays there."""
-        return cast("dict[str, Any]", _copy(self._schema))
+        return cast("dict[str, Any]", copy_json(self._schema))
 
     @functools.cached_property
     def _schema(self) -> dict[str, Any]:
@@ -324,12 +324,6 @@ def _object(value: object) -> Mapping[str, Any]:
     if value.keys() == {"INVALID_JSON"}:
         raise InvalidInput("the input was not valid JSON: send it again as one JSON object")
     return value
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def _problems(name: str, error: Exception) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agentkit.errors import ConfigurationError
+
 __all__ = ["Limits", "RetryPolicy", "Timeouts"]
 
 
@@ -19,7 +21,7 @@ class Limits:
         max_total_tokens: Input (cached too) and output tokens; None is no limit. Overshoot is at most one request.
         max_cost_usd: US dollars, as `result.cost` counts them; None is no limit. Needs known prices (extra `prices`).
             Overshoot is at most one request.
-        max_parallel_tools: Calls of client tools at the same time.
+        max_parallel_tools: Calls of client tools at the same time, at least 1.
     """
 
     max_turns: int = 50
@@ -29,6 +31,14 @@ class Limits:
     max_total_tokens: int | None = None
     max_cost_usd: float | None = None
     max_parallel_tools: int = 16
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ConfigurationError(f"{name} can't be {value}")
+        if self.max_parallel_tools < 1:
+            raise ConfigurationError("max_parallel_tools must be at least 1: with 0 every call would wait for ever")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from agentkit.errors import ConfigurationError, TranscriptError
-from agentkit.messages import Block, Message, Usage, client_calls, encode, sent_content
+from agentkit.messages import Block, Message, Usage, client_calls, copy_json, encode, sent_content
 from agentkit.request import MessageBytes
 from agentkit.rules import Check, Problem
 
@@ -157,8 +157,10 @@ class Transcript:
         """Writes a decision on a held call.
 
         Raises:
-            ConfigurationError: No such call waits for one.
+            ConfigurationError: No such call waits for one, or it is no decision.
         """
+        if not isinstance(decision, Decision):
+            raise ConfigurationError(f"the decision on {call_id!r} must be allow(), deny(…) or edit(…)")
         call = self.calls.get(call_id)
         if call is None or call.state != "held" or call.decision is not None:
             held = ", ".join(call.call_id for call in self.held()) or "none"
@@ -245,8 +247,8 @@ class Transcript:
         transcript = cls()
         for at, entry in enumerate(dump["entries"]):
             try:
-                transcript.append(entry)
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                transcript.append(copy_json(entry))  # the caller may change the dump
+            except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
                 raise ConfigurationError(f"entry {at} of the dump is broken: {type(error).__name__}: {error}") from None
         return transcript
 

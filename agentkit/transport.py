@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from importlib.util import find_spec
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
@@ -25,6 +23,9 @@ from agentkit.retry import parse_retry_after
 from agentkit.settings import Timeouts
 from agentkit.stream import MAX_REPLY_BYTES, parse_json
 
+if TYPE_CHECKING:
+    import ssl
+
 __all__ = ["Reply", "exchange", "new_http_client"]
 
 _MAX_ERROR_BYTES = 1 << 20
@@ -33,6 +34,8 @@ _ssl_context: ssl.SSLContext | None = None
 
 def new_http_client(timeouts: Timeouts) -> Any:
     """An `httpx.AsyncClient` for the running event loop."""
+    from importlib.util import find_spec
+
     import httpx
 
     global _ssl_context
@@ -223,6 +226,8 @@ def _translated(error: Exception, *, reading: bool) -> Exception:
 
 
 def _is_certificate_error(error: BaseException | None) -> bool:
+    import ssl
+
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
             return True

@@ -216,7 +216,7 @@ async def test_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ([add, add], r"two tools have the name 'add': rename one with @tool\(name=…\)"),
         ([web_search(), {"name": "web_search", "input_schema": {"type": "object"}}], "two tools have the name"),
-        ([add, 3], "tool 1 is a int: give a function, a Tool or a definition"),
+        ([add, 3], r"tools\[1\] is of type int: give a function, a Tool or a definition"),
     ],
     ids=["same", "server", "number"],
 )
@@ -402,3 +402,35 @@ def test_any_run_sends_valid_histories(turns: list[str], backend: str) -> None:
 def test_extra_body_does_not_hold_what_has_an_argument(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"extra_body can't hold {name}"):
         Agent("claude-sonnet-4-6", extra_body={name: 1})
+
+
+async def test_what_the_caller_changes_later_does_not_change_the_agent() -> None:
+    system, thinking = [text("Be kind.")], {"type": "adaptive"}
+    definition: dict[str, Any] = {"name": "go", "input_schema": {"type": "object"}}
+    async with agent_for([reply(text("Hi."))], definition, system=system, thinking=thinking) as (agent, server):
+        system[0]["text"] = thinking["type"] = definition["input_schema"]["type"] = "changed"
+        await agent.run("Go")
+    assert b"changed" not in server.requests[0].body
+
+
+async def test_misspelt_options_of_a_run_are_refused_and_named() -> None:
+    agent = Agent("claude-sonnet-4-6", client=Client(base_url="http://127.0.0.1:1"))
+    with pytest.raises(ConfigurationError, match=r"no option 'max_turns': there are after, deps, client, limits"):
+        await agent.run("Hi.", max_turns=1)  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="no option 'dpes'"):
+        agent.preview("Hi.", dpes=1)  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match=r"limits must be Limits\(…\)"):
+        await agent.run("Hi.", limits={"max_turns": 1})  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="the prompt is empty"):
+        await agent.run(" ")
+
+
+def test_tools_that_are_no_list() -> None:
+    with pytest.raises(ConfigurationError, match="tools must be a list"):
+        Agent("claude-sonnet-4-6", tools=print)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["max_turns", "max_seconds", "max_total_tokens", "max_cost_usd"])
+def test_a_negative_limit_is_none(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} can't be -1"):
+        Limits(**{name: -1})

@@ -9,7 +9,7 @@ import pytest
 from runs import add, agent_for, honest, valid
 from scripted import error, reply, server_tool_use, text, tool_use
 
-from agentkit import Limits, RunResult, tool
+from agentkit import ConfigurationError, Limits, RunResult, tool
 from agentkit.errors import BadRequestError
 from agentkit.rules import check_history
 
@@ -199,3 +199,25 @@ async def test_a_run_that_never_began_to_ask_goes_on_with_both_inputs() -> None:
             pass
         assert (await agent.run("Two", after=run.result)).text == "Hi."
     assert server.requests[0].json["messages"] == [{"role": "user", "content": [text("One"), text("Two")]}]
+
+
+async def test_what_the_caller_changes_later_does_not_change_the_log() -> None:
+    block = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
+    async with agent_for([reply(text("One.")), reply(text("Two.")), reply(text("Three."))]) as (agent, server):
+        async with agent.stream([block]) as run:
+            block["cache_control"]["ttl"] = "changed"  # type: ignore[index]
+            async for _ in run:
+                pass
+        dump = run.result.dump()
+        second = await agent.run("And?", after=dump)
+        dump["entries"][0]["messages"][0]["content"][0]["text"] = "changed"
+        dump["entries"][2]["message"]["content"][0]["text"] = "changed"
+        await agent.run("And?", after=second.dump())
+    assert "changed" not in json.dumps([run.result.dump(), second.dump()])
+    assert not any(b"changed" in request.body for request in server.requests)
+
+
+async def test_a_prompt_that_is_no_json_is_refused_before_the_run_begins() -> None:
+    async with agent_for([]) as (agent, _):
+        with pytest.raises(ConfigurationError, match="can't be sent as JSON"):
+            agent.stream([{"type": "text", "text": b"Hi"}])

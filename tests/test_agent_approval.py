@@ -169,3 +169,19 @@ async def test_after_the_end_a_resume_gives_the_same_end_without_a_request() -> 
         again = await agent.resume(result)
     assert (again.text, again.finish, again.turns, again.usage) == ("Hi.", result.finish, 1, result.usage)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("decision", [True, "allow", allow])
+async def test_what_is_no_decision_is_refused(decision: Any) -> None:
+    async with agent_for(pay_twice, *Bank().tools()) as (agent, _):
+        result = await held(agent)
+        with pytest.raises(ConfigurationError, match=r"'1:toolu_a' must be allow\(\), deny\(…\) or edit"):
+            await agent.resume(result, decisions={"1:toolu_a": decision})
+
+
+async def test_a_reason_with_half_a_character_is_sent_without_it() -> None:
+    async with agent_for(pay_twice, *Bank().tools()) as (agent, server):
+        result = await held(agent)
+        done = await agent.resume(result, decisions={"1:toolu_a": deny("No \ud800."), "1:toolu_c": allow()})
+    assert done.text == "Done."
+    assert results(server.requests[1])["toolu_a"] == "The user declined this call. No \ufffd."

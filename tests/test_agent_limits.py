@@ -8,7 +8,7 @@ import pytest
 from runs import add, agent_for, valid
 from scripted import Request, reply, server_tool_use, text, tool_use
 
-from agentkit import Limits, RunResult, RunUnfinished
+from agentkit import ConfigurationError, Limits, RunResult, RunUnfinished
 
 pytestmark = pytest.mark.anyio
 
@@ -133,3 +133,30 @@ async def test_S17_a_refusal_says_why() -> None:
 async def test_S18_an_empty_answer_is_an_answer_and_nobody_is_asked_again() -> None:
     result, requests = await limited([reply(stop="end_turn")])
     assert (result.text, requests) == ("", 1)
+
+
+def test_with_no_place_for_a_call_all_would_wait_for_ever() -> None:
+    with pytest.raises(ConfigurationError, match="max_parallel_tools"):
+        Limits(max_parallel_tools=0)
+
+
+@pytest.mark.parametrize(
+    ("most", "reason"), [(4096, "max_total_tokens"), (5000, "end_turn"), (20_000, "end_turn"), (None, "end_turn")]
+)
+async def test_max_tokens_is_not_lowered_to_the_thinking_budget(most: int | None, reason: str) -> None:
+    script: Any = [reply(text("Hi."))] if reason == "end_turn" else []
+    async with agent_for(script, thinking={"type": "enabled", "budget_tokens": 4096}) as (agent, server):
+        result = await agent.run("Go", limits=Limits(max_total_tokens=most))
+    assert result.finish.reason == reason
+    assert all(request.json["max_tokens"] > 4096 for request in server.requests)
+    server.assert_done()
+
+
+async def test_a_thinking_budget_above_max_tokens_is_interleaved_and_may_stay() -> None:
+    options: Any = {
+        "thinking": {"type": "enabled", "budget_tokens": 20_000},
+        "betas": ["interleaved-thinking-2025-05-14"],
+    }
+    async with agent_for([reply(text("Hi."))], **options) as (agent, server):
+        assert (await agent.run("Go", limits=Limits(max_total_tokens=5000))).text == "Hi."
+    assert server.requests[0].json["max_tokens"] < 5000

@@ -151,3 +151,14 @@ def test_closing_what_was_never_used() -> None:
     Agent("claude-sonnet-4-6").close()
     Agent("claude-sonnet-4-6", client=Client(base_url="http://127.0.0.1:9")).close()
     assert portals() == []
+
+
+def test_close_ends_what_runs_with_other_clients_began() -> None:
+    with ScriptedServer([reply(text("Hi."))] * 3) as server:
+        clients = [Client(base_url=server.url) for _ in range(3)]
+        agent = Agent("claude-sonnet-4-6", client=clients[0])
+        assert [agent.run_sync("Hello", client=client).text for client in clients] == ["Hi."] * 3
+        agent.close()
+        assert portals() == []
+        server.wait_until(lambda: server.open_connections == 0)
+        agent.close()

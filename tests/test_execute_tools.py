@@ -297,3 +297,16 @@ async def test_progress_is_shown_in_order() -> None:
         ("1:toolu_2", "report", "half"),
     ]
     assert [event.text for event in world.of(ToolProgress) if event.name == "count"] == ["0 ", "1 ", "2 "]
+
+
+async def test_an_input_with_half_a_character_as_a_name_fails_alone() -> None:
+    @tool
+    async def add(a: int) -> int:
+        """Adds."""
+        return a
+
+    odd = {**tool_use("add"), "input": {"a": 1, "\ud800": 2}}
+    world = World([add], [odd, tool_use("add", id="toolu_2", a=3)])
+    refused, done = await world.run()
+    assert refused["content"] == "\ufffd: Unexpected argument (this tool takes a)"
+    assert done["content"] == "3"

@@ -17,6 +17,7 @@ from agentkit.messages import (
     as_messages,
     citations_of,
     client_calls,
+    copy_json,
     encode,
     fetched_pages,
     sent_content,
@@ -43,7 +44,6 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "u"}}
             [*HI, {"role": "assistant", "content": []}],
         ),
         ([{"role": "system", "content": "x"}], [{"role": "system", "content": [text("x")]}]),
-        ("", [{"role": "user", "content": [text("")]}]),
     ],
 )
 def test_a_prompt_in_any_form_is_messages(prompt: Any, messages: Any) -> None:
@@ -53,6 +53,8 @@ def test_a_prompt_in_any_form_is_messages(prompt: Any, messages: Any) -> None:
 @pytest.mark.parametrize(
     ("prompt", "why"),
     [
+        ("", "the prompt is empty"),
+        (" \n", "the prompt is empty"),
         ([], "the prompt is empty"),
         (iter(()), "the prompt is empty"),
         ([1], "must be text, a list of content blocks, or a list of messages"),
@@ -236,3 +238,22 @@ def test_usage_counts_what_is_there() -> None:
 )
 def test_usage_of_no_known_form_is_zero(usage: Any) -> None:
     assert Usage.from_wire(usage) == Usage()
+
+
+def test_the_content_of_a_message_may_be_one_block() -> None:
+    assert as_messages([{"role": "user", "content": {"type": "text", "text": "Hi"}}]) == as_messages("Hi")
+
+
+@pytest.mark.parametrize("prompt", [5, None, object(), [{"role": "user", "content": 5}]])
+def test_a_prompt_that_is_nothing_to_iterate_over_is_refused(prompt: Any) -> None:
+    with pytest.raises(ConfigurationError, match="prompt"):
+        as_messages(prompt)
+
+
+def test_a_copy_of_json_shares_nothing() -> None:
+    value = {"a": [{"b": [1, None]}], "c": "d"}
+    copied = copy_json(value)
+    assert copied == value
+    copied["a"][0]["b"].append(2)
+    copied["a"].append(3)
+    assert value == {"a": [{"b": [1, None]}], "c": "d"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable
@@ -9,8 +10,8 @@ from typing import Any
 
 import anyio
 import pytest
-from runs import add, agent_for, drain, look, nothing_leaks, pause_tools_answer, tasks, until, valid
-from scripted import Drop, ScriptedServer, error, reply, text, tool_use
+from runs import FOUND, add, agent_for, drain, look, nothing_leaks, pause_tools_answer, tasks, until, valid
+from scripted import Drop, ScriptedServer, error, reply, server_tool_use, text, tool_use
 
 from agentkit import Agent, APIError, Client, ConfigurationError, Limits, Run, RunResult, RunUnfinished, allow, tool
 from agentkit.events import RunEnd
@@ -235,3 +236,40 @@ async def test_a_failure_inside_an_event_loop_of_the_consumer_is_the_consumers()
 
 def _fail(event: Any) -> None:
     raise Leave
+
+
+async def test_what_a_consumer_changes_in_events_does_not_change_the_log() -> None:
+    @tool
+    async def blocks() -> list[Any]:
+        """Blocks."""
+        return [text("Seen.")]
+
+    first = [server_tool_use("web_search", query="a"), FOUND, {"type": "new", "a": {}}, tool_use("blocks")]
+    script = [reply(*first), reply(text("Done."))]
+    async with agent_for(script, blocks) as (agent, server), agent.stream("Go") as run:
+        async for event in run:
+            for name in ("block", "message", "input"):
+                deface(getattr(event, name, None))
+    sent = server.requests[1].json["messages"]
+    assert sent[1]["content"] == first
+    assert sent[2]["content"] == [{"type": "tool_result", "tool_use_id": "toolu_1", "content": [text("Seen.")]}]
+    assert "defaced" not in json.dumps([run.result.dump(), run.result.messages])
+
+
+def deface(value: Any) -> None:
+    """Changes every object and array in it."""
+    for item in list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        deface(item)
+    if isinstance(value, dict):
+        value["defaced"] = True
+    elif isinstance(value, list):
+        value.append("defaced")
+
+
+async def test_leaving_the_text_early_warns_of_nothing() -> None:
+    async with agent_for(pause_tools_answer, add, look) as (agent, _), agent.stream("Go") as run:
+        pieces = run.text_stream
+        assert await anext(pieces) == "Let me search."
+        del pieces
+        gc.collect()
+    assert run.result.finish.reason == "cancelled"

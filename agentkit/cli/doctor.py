@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from agentkit.cli.options import BaseUrl, DoctorAsJson
+from agentkit.cli.options import DEFAULT_MODEL, BaseUrl, DoctorAsJson
 from agentkit.cli.problems import FAILED, reported
 from agentkit.terminal import safe_line
 
@@ -24,7 +24,6 @@ __all__ = ["doctor", "examine"]
 _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "COMETAPI_KEY")
 _OTHERS = ("ANTHROPIC_BASE_URL", "AGENTKIT_MODEL", "AGENTKIT_HOME")
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-_SEE_ABOVE = "the problem is above; `agentkit run --emulator` needs neither key nor network"
 _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)[^;]*(?:;.*extra *== *['\"](\w+)['\"])?")
 
 
@@ -108,7 +107,7 @@ def _endpoint(base_url: str | None) -> dict[str, Any]:
     try:
         client = Client(base_url=base_url)
     except ConfigurationError as error:
-        nothing = dict.fromkeys(("url", "status", "seconds", "models"))
+        nothing = dict.fromkeys(("url", "key", "status", "seconds", "models", "model", "model_is_listed"))
         return {
             **nothing,
             "problem": str(error),
@@ -116,18 +115,34 @@ def _endpoint(base_url: str | None) -> dict[str, Any]:
         }
     began = time.monotonic()
     found = anyio.run(_ask_for_models, client)
-    return {"url": client.base_url, "seconds": round(time.monotonic() - began, 3), **found}
+    return {
+        "url": client.base_url,
+        "key": _key_used(client),
+        "seconds": round(time.monotonic() - began, 3),
+        "model": _model(),
+        **found,
+    }
+
+
+def _key_used(client: Client) -> str | None:
+    """The variable whose key the client sends."""
+    keys = sorted(_KEYS, key=lambda name: name != "COMETAPI_KEY") if client.provider.name == "cometapi" else _KEYS[:2]
+    return next((name for name in keys if os.environ.get(name)), None)
+
+
+def _model() -> str:
+    return os.environ.get("AGENTKIT_MODEL") or DEFAULT_MODEL
 
 
 async def _ask_for_models(client: Client) -> dict[str, Any]:
     from agentkit.errors import AgentKitError, APIError, AuthenticationError, NotFoundError
 
     status: int | None = 200
-    models, problem, advice = None, None, 'agentkit run "…"'
+    models, listed, problem, advice = None, None, None, 'agentkit run "…"'
     try:
         async with client:
             answer = await client.get("/v1/models?limit=1000")
-        models = len(answer["data"])
+        models, listed = len(answer["data"]), any(model["id"] == _model() for model in answer["data"])
     except AuthenticationError as error:
         status, problem = 401, str(error)
         advice = "the key is missing or wrong: set ANTHROPIC_API_KEY to one that this endpoint knows"
@@ -139,7 +154,7 @@ async def _ask_for_models(client: Client) -> dict[str, Any]:
         problem, advice = str(error), "check the base URL (without /v1), the network and the proxy"
     except (TypeError, LookupError):
         problem, advice = "the list of models has another shape", "check the base URL (without /v1)"
-    return {"status": status, "models": models, "problem": problem, "advice": advice}
+    return {"status": status, "models": models, "model_is_listed": listed, "problem": problem, "advice": advice}
 
 
 def _index() -> str:
@@ -186,7 +201,11 @@ def _about_endpoint(endpoint: dict[str, Any]) -> dict[str, tuple[str, str]]:
     models = "" if endpoint["models"] is None else str(endpoint["models"])
     return {
         "address": (endpoint["url"] or "", ""),
+        "key": (endpoint["key"] or "none" if endpoint["url"] else "", ""),
         "GET /v1/models": (answer, ""),
         "models": (models, ""),
+        "model": (endpoint["model"] or "", "")
+        if endpoint["model_is_listed"] is not False
+        else (f"{endpoint['model']}, which is not in that list", "yellow"),
         "problem": (endpoint["problem"] or "", "red"),
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentkit.cli.options import CorpusFolder, Host, PauseAfter, Port
+from agentkit.cli.options import Host, PauseAfter, Port, ServedCorpus
 from agentkit.cli.problems import notice, reported
 from agentkit.errors import ConfigurationError
 
@@ -17,7 +17,7 @@ __all__ = ["emulate", "opened_corpus"]
 
 
 def emulate(
-    port: Port = 8808, host: Host = "127.0.0.1", corpus: CorpusFolder = None, pause_after: PauseAfter = 3
+    port: Port = 8808, host: Host = "127.0.0.1", corpus: ServedCorpus = None, pause_after: PauseAfter = 3
 ) -> None:
     """Serve a local Messages API for trying agents without a key, until Ctrl-C.
 

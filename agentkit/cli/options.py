@@ -23,6 +23,7 @@ __all__ = [
     "Port",
     "Question",
     "Save",
+    "ServedCorpus",
     "System",
     "ToolNames",
     "UseEmulator",
@@ -69,6 +70,12 @@ CorpusFolder = Annotated[
         show_default=False,
     ),
 ]
+ServedCorpus = Annotated[
+    Path | None,
+    typer.Option(
+        "--corpus", metavar="DIR", help="A folder of Markdown, text and HTML files to search.", show_default=False
+    ),
+]
 PauseAfter = Annotated[
     int,
     typer.Option(metavar="N", min=1, help="The emulator pauses a turn after N server calls; the API after 10."),
@@ -76,7 +83,9 @@ PauseAfter = Annotated[
 System = Annotated[str | None, typer.Option(metavar="TEXT", help="The system prompt.", show_default=False)]
 MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="Output tokens of one reply.")]
 MaxTurns = Annotated[int, typer.Option(metavar="N", min=1, help="Model turns of the run.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one event a line as JSON; the last is run_end.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one event a line as JSON; the last is run_end, unless the endpoint fails.")
+]
 DoctorAsJson = Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")]
 Save = Annotated[
     Path | None,

@@ -45,6 +45,8 @@ from agentkit.errors import ConfigurationError
 if TYPE_CHECKING:
     from agentkit.cli.converse import View
     from agentkit.client import Client
+    from agentkit.messages import Block
+    from agentkit.result import RunResult
     from agentkit.step import Finish
 
 __all__ = ["run"]
@@ -56,7 +58,7 @@ _WHAT_TO_DO = {
     "max_pauses": "ask for less in one question",
     "refusal": "the model declined; ask in other words",
     "model_context_window_exceeded": "the conversation is too long for the model; begin a new one",
-    "needs_approval": "answer on a terminal: with --save FILE, then `agentkit run --after FILE`",
+    "needs_approval": "answer on a terminal: with --save FILE, then `agentkit run --after FILE` and the same --tool",
 }
 
 
@@ -95,12 +97,15 @@ def run(
         from agentkit.cli.converse import Conversation
         from agentkit.settings import Limits
 
-        prompt, earlier = _question(question, after), _loaded(after)
+        prompt = _question(question, after)
+        earlier, content = _loaded(after)
         _check_writable(save)
         tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
+        if prompt is None:
+            _check_resumable(after, earlier, tools)
         agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=Limits(max_turns=max_turns))
         with ExitStack() as stack:
-            view = stack.enter_context(_view(as_json, tools))
+            view = stack.enter_context(_view(as_json, tools, content))
             if emulator or corpus:
                 open_client = stack.enter_context(_emulated(base_url, corpus, pause_after, view))
             else:
@@ -136,13 +141,39 @@ def _question(question: str | None, after: Path | None) -> str | None:
     return question.strip()
 
 
-def _loaded(after: Path | None) -> Any:
+def _loaded(after: Path | None) -> tuple[RunResult | None, list[Block]]:
+    """What `--save` wrote, and the content blocks in it."""
     if after is None:
-        return None
+        return None, []
+    from agentkit.result import RunResult
+    from agentkit.settings import Limits
+    from agentkit.step import Finish, next_step
+    from agentkit.transcript import Transcript
+
     try:
-        return json.loads(after.read_text("utf-8"))
+        transcript = Transcript.load(json.loads(after.read_text("utf-8")))
+    except OSError as error:
+        raise ConfigurationError(f"--after {after}: {error.strerror}") from None
     except ValueError:
         raise ConfigurationError(f"--after {after}: this is not a file that --save wrote") from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--after {after}: {error}") from None
+    step = next_step(transcript, Limits(), 0.0)
+    earlier = RunResult(transcript, step if isinstance(step, Finish) else Finish("cancelled"))
+    contents = (message["content"] for message in earlier.messages)
+    return earlier, [block for content in contents if not isinstance(content, str) for block in content]
+
+
+def _check_resumable(after: Path | None, earlier: RunResult | None, tools: Iterable[Any]) -> None:
+    """Before the run, so that no approval is spent on a call that can't run."""
+    if earlier is None:
+        return
+    if earlier.finish.reason in ("end_turn", "stop_sequence"):
+        raise ConfigurationError(f"--after {after}: that run has its answer; ask a question to go on")
+    names = {getattr(tool, "name", None) or getattr(tool, "__name__", None) for tool in tools}
+    for held in earlier.pending:
+        if held.name not in names:
+            raise ConfigurationError(f"--after {after}: {held.name} waits for approval: name its tool with --tool")
 
 
 def _check_writable(save: Path | None) -> None:
@@ -152,7 +183,7 @@ def _check_writable(save: Path | None) -> None:
 
 
 @contextmanager
-def _view(as_json: bool, tools: Iterable[Any]) -> Iterator[View]:
+def _view(as_json: bool, tools: Iterable[Any], earlier: Iterable[Block]) -> Iterator[View]:
     if as_json:
         # What tools print must not come between the events.
         out = sys.stdout
@@ -165,7 +196,7 @@ def _view(as_json: bool, tools: Iterable[Any]) -> Iterator[View]:
 
     is_terminal = sys.stdout.isatty()
     console = Console(force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
-    screen = Screen(console, [str(getattr(tool, "name", "")) for tool in tools])
+    screen = Screen(console, [str(getattr(tool, "name", "")) for tool in tools], earlier)
     try:
         yield screen
     finally:

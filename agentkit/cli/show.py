@@ -30,7 +30,7 @@ from agentkit.events import (
     TurnRestarted,
     TurnStart,
 )
-from agentkit.messages import citations_of, fetched_pages, text_of
+from agentkit.messages import Block, citations_of, fetched_pages, text_of
 from agentkit.terminal import safe_line
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ __all__ = ["Screen"]
 _LABELS = {"web_search": "search", "web_fetch": "fetch"}
 _WAITING = "waiting for the model"
 _WIDEST = 100
+_NARROW = 50
 _SPARE = 3  # columns that stay free, so that the "^C" of an interrupt does not break a line that moves
 _LONGEST_LABEL = 20
 _SHORT_RESULT = 12
@@ -65,9 +66,11 @@ class Screen:
     Args:
         console: Where to.
         tools: Names of the tools that the run has.
+        earlier: Content blocks of the conversation so far, whose calls may end and be cited in this run.
     """
 
-    def __init__(self, console: Console, tools: Iterable[str] = ()) -> None:
+    def __init__(self, console: Console, tools: Iterable[str] = (), earlier: Iterable[Block] = ()) -> None:
+        content = list(earlier)
         self._console = console
         self._is_live = console.is_terminal and not console.is_dumb_terminal
         self._width = min(console.width - _SPARE, _WIDEST) if console.is_terminal else None
@@ -76,12 +79,12 @@ class Screen:
         self._flow = Flow(self._write, self._width)
         self._live: Live | None = None
         self._going: dict[str, _Going] = {}
-        self._inputs: dict[str, Any] = {}
+        self._inputs = {str(block["id"]): block.get("input") for block in content if "input" in block}
         self._doing = _WAITING
         self._doing_since = time.monotonic()
         self._sources: dict[str, str] = {}
         self._sources_before: dict[str, str] = {}
-        self._fetched: dict[str, str] = {}
+        self._fetched = fetched_pages(content)
         self._shown = False  # some of this turn's text
         self._paused_after: int | None = None
         self._server_calls = 0
@@ -217,7 +220,7 @@ class Screen:
         self._move()
 
     def _server_result(self, event: ServerToolResult) -> None:
-        going = self._going.pop(event.id, None) or _Going(event.name, "")
+        going = self._going.pop(event.id, None) or _Going(event.name, asked(self._inputs.get(event.id, "")))
         content = event.block.get("content")
         self._fetched.update(fetched_pages([event.block]))
         size = counted(len(content), "result") if isinstance(content, list) else amount(event.size)
@@ -254,7 +257,9 @@ class Screen:
         label.truncate(self._label_width + 4, overflow="ellipsis", pad=True)
         middle = Text(given)
         if self._width:
-            middle.truncate(max(self._width - len(label) - len(right) - 2, 10), overflow="ellipsis", pad=True)
+            if self._width < _NARROW:
+                right = " ".join(right.split())
+            middle.truncate(max(self._width - len(label) - len(right) - 2, 6), overflow="ellipsis", pad=True)
         else:
             middle.pad_right(max(50 - len(given), 0))
         return Text.assemble(label, middle, "  ", (right, style or "dim"))

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from agentkit.cli.problems import notice
-from agentkit.errors import ConfigurationError
+from agentkit.errors import AgentKitError, ConfigurationError
 
 __all__ = ["default_tools", "named_tools"]
 
@@ -51,6 +51,8 @@ def _named(name: str) -> Any:
         raise ConfigurationError(
             f"--tool {name}: there is no module {error.name!r} in this folder or the environment"
         ) from None
+    except AgentKitError as error:
+        raise ConfigurationError(f"--tool {name}: {error}") from None
     except (Exception, SystemExit) as error:
         about = f"{type(error).__name__}: {error}"
         raise ConfigurationError(f"--tool {name}: importing {module_name} failed: {about}") from None
@@ -60,4 +62,6 @@ def _named(name: str) -> Any:
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ConfigurationError(f"--tool {name}: {module_name} has no {attribute!r}{hint}")
         found = getattr(found, part)
+    if not (callable(found) or isinstance(found, dict)):
+        raise ConfigurationError(f"--tool {name}: it is of type {type(found).__name__}, not a function")
     return found

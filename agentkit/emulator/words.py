@@ -9,7 +9,7 @@ __all__ = ["SUPERSEDED", "content_words", "related", "sentences", "split_identif
 
 _WORD = re.compile(r"[^\W_]+")
 _DOTTED = re.compile(r"\w+(?:\.\w+)*")
-_CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_CAMEL = re.compile(r"[A-ZÀ-Þ]+(?![a-zß-ÿ])|[A-ZÀ-Þ]?[a-zß-ÿ]+|\d+|[^\W\d_]+")
 
 _GRAMMAR = _WORD.findall("""
 a about all also an and any are as at be been but by can could did do does doing done each for from get gets give given
@@ -17,7 +17,7 @@ had has have having he her here hers him his how i if in into is it its just kin
 much must my need needs no not of off on one only or other our out over own please shall she should show so some such
 tell than that the their them then there these they thing things this those through to too up us use used useful user
 using very want wants was way we well were what when where which while who whom whose why will with work works would
-you your explain find know look learn make makes sort list help me one s t don doesn isn
+you your hi hello hey thanks thank explain find know look learn make makes sort list help me one s t don doesn isn
 """)  # fmt: skip
 _OF_THE_CORPUS = _WORD.findall(
     "python module modules library libraries standard stdlib function functions class classes package"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import metadata
 from typing import Any
 
@@ -28,7 +29,9 @@ def test_all_is_well(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ANTHROPIC_BASE_URL    not set" in shown
     assert "NO_PROXY              set" in shown
     assert f"address               {server.url}" in shown
+    assert "key                   ANTHROPIC_API_KEY" in shown
     assert "models                2" in shown
+    assert "model                 claude-sonnet-4-6" in shown
     assert "index                 not made yet: the first use takes a few seconds" in shown
     assert result.stdout.endswith('\nReady: agentkit run "…"\n')
     assert KEY not in result.stdout
@@ -60,6 +63,25 @@ def test_what_the_endpoint_answers(
     assert result.exit_code == (0 if found["usable"] else 1)
     assert found["endpoint"]["seconds"] >= 0
     assert KEY not in result.stdout
+
+
+def test_which_key_and_which_model(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", KEY)
+    monkeypatch.setenv("COMETAPI_KEY", "another")
+    monkeypatch.setenv("AGENTKIT_MODEL", "nope")
+    with ScriptedServer([MODELS]) as server:
+        result = cli("doctor", "--base-url", server.url)
+    shown = {line.strip() for line in result.stdout.splitlines()}
+    assert result.exit_code == 0
+    assert "key                   ANTHROPIC_AUTH_TOKEN" in shown
+    assert "model                 nope, which is not in that list" in shown
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_endpoint_without_a_key(cli: Cli) -> None:
+    with ScriptedServer([MODELS]) as server:
+        result = cli("doctor", "--base-url", server.url)
+    assert re.search(r"^  key +none$", result.stdout, re.MULTILINE)
 
 
 def test_nothing_is_configured(cli: Cli) -> None:

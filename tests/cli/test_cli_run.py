@@ -209,7 +209,10 @@ def test_failing_tools_are_shown(cli: Cli, tools: Path) -> None:
         (["Hi?", "--corpus", "mixed"], r"in the corpus mixed: .*not UTF-8.* \(1 more like it\)"),
         (["Hi?", "--emulator", "--save", "missing/x.json"], "--save missing/x.json: can't write"),
         (["--emulator", "--after", "my_tools.py"], "--after my_tools.py: this is not a file that --save wrote"),
-        (["--emulator", "--corpus", "good", "--after", "other.json"], "this is not what result.dump"),
+        (["--emulator", "--after", "other.json"], "--after other.json: this is not what result.dump"),
+        (["Hi?", "--emulator", "--after", "nowhere.json"], "--after nowhere.json: No such file or directory"),
+        (["Hi?", "--emulator", "--tool", "my_tools:__name__"], "--tool my_tools:__name__: .* str, not a function"),
+        (["Hi?", "--emulator", "--tool", "undescribed:f"], "--tool undescribed:f: tool 'f': parameter 'x'"),
     ],
 )
 def test_bad_input_is_one_line(cli: Cli, tools: Path, arguments: list[str], said: str) -> None:
@@ -224,15 +227,10 @@ def test_bad_input_is_one_line(cli: Cli, tools: Path, arguments: list[str], said
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     (tools / "other.json").write_text("[]")
+    (tools / "undescribed.py").write_text("import agentkit\n\n@agentkit.tool\ndef f(x): ...\n")
     result = cli("run", *arguments)
     assert result.exit_code == 2
     assert re.match(f"error: {said}", one_line(result.stderr)), result.stderr
-
-
-def test_file_that_is_not_there(cli: Cli) -> None:
-    result = cli("run", "--emulator", "--after", "nowhere.json")
-    assert result.exit_code == 1
-    assert one_line(result.stderr) == "error: nowhere.json: No such file or directory"
 
 
 def test_stdin_that_is_not_text(cli: Cli) -> None:
@@ -249,9 +247,22 @@ def test_held_call_without_a_terminal(cli: Cli, tools: Path) -> None:
     for result in (held, resumed):
         assert result.exit_code == 3
         assert re.match(
-            r"no answer: needs_approval \(remove .*\); answer on a terminal: .*--after", one_line(result.stderr)
+            r"no answer: needs_approval \(remove .*\); answer on a terminal: .*--after FILE` and the same --tool",
+            one_line(result.stderr),
         )
     assert re.search(r"remove +aU\+202Eb +held", held.stdout)
+
+
+def test_held_call_whose_tool_is_not_given_is_not_lost(cli: Cli, tools: Path) -> None:
+    saved = tools / "saved.json"
+    with ScriptedServer([reply(tool_use("remove", path="a"))]) as server:
+        arguments = ["--base-url", server.url, "--no-default-tools"]
+        cli("run", "Remove it.", *arguments, "--tool", "my_tools:remove", "--save", saved)
+        before = saved.read_text()
+        resumed = cli("run", *arguments, "--after", saved, "--save", saved)
+    assert resumed.exit_code == 2
+    assert one_line(resumed.stderr) == f"error: --after {saved}: remove waits for approval: name its tool with --tool"
+    assert saved.read_text() == before
 
 
 def test_saved_conversation_goes_on(cli: Cli, tmp_path: Path) -> None:
@@ -263,6 +274,23 @@ def test_saved_conversation_goes_on(cli: Cli, tmp_path: Path) -> None:
     said = [block["text"] for message in server.requests[-1].json["messages"] for block in message["content"]]
     assert said == ["When does it close?", "Ten.", "And open?"]
     assert [path.name for path in tmp_path.iterdir()] == ["saved.json"]
+    ended = cli("run", "--emulator", "--after", saved)
+    assert ended.exit_code == 2
+    assert one_line(ended.stderr) == f"error: --after {saved}: that run has its answer; ask a question to go on"
+
+
+def test_pause_resumed_in_another_process_has_its_sources(cli: Cli, corpus: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.json"
+    arguments = ["--corpus", corpus, "--pause-after", 1]
+    question = "When does the harbour of Lindholm close?"
+    stopped = cli("run", question, *arguments, "--max-turns", 2, "--save", saved)
+    assert stopped.exit_code == 3
+    resumed = cli("run", *arguments, "--after", saved)
+    assert resumed.exit_code == 0
+    assert re.search(
+        r"Sources\n  \[1\] The harbour of Lindholm\n      https://corpus.local/harbour.md\n", resumed.stdout
+    )
+    assert "[2]" not in resumed.stdout
 
 
 def test_failed_run_is_saved(cli: Cli, tools: Path) -> None:

@@ -135,6 +135,17 @@ def test_call_that_was_cut_off_is_shown() -> None:
     assert re.match(r"  slow +60 +cut off +<0.1 s\n\n1 call, <0.1 s\n", out.getvalue())
 
 
+def test_calls_fit_a_narrow_terminal() -> None:
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=40, force_terminal=True, color_system=None), ["calculator"])
+    screen.event(ServerToolCall("s1", "web_search", {"query": "copy a directory tree"}))
+    screen.event(ServerToolResult("s1", "web_search", 10, None, {"content": [{}] * 5}))
+    screen.close()
+    [line] = [line for line in out.getvalue().splitlines() if "results" in line]
+    assert re.fullmatch(r"  search +copy .* 5 results <0\.1 s", line.removeprefix("\x1b[?25l"))
+    assert len(line.removeprefix("\x1b[?25l")) <= 40
+
+
 def test_restart_forgets_the_sources_of_the_void_reply() -> None:
     out = io.StringIO()
     screen = Screen(Console(file=out, width=80))

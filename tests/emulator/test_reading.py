@@ -24,7 +24,8 @@ from agentkit.rules import check_request
 
 def test_content_words() -> None:
     assert content_words("Which module reads ZIP files?") == ["reads", "zip", "files"]
-    assert content_words("How do I?") == []
+    assert content_words("How do I?") == content_words("Hi, thanks!") == []
+    assert content_words("Where is the Büro? Где офис?") == ["büro", "где", "офис"]
     assert content_words("parse_args of ArgumentParser") == ["parse", "args", "argumentparser", "argument", "parser"]
 
 
