@@ -51,8 +51,11 @@ class RunResult:
         run_id: Of the run.
     """
 
-    def __init__(self, transcript: Transcript, finish: Finish, output: Output[Any] | None = None) -> None:
+    def __init__(
+        self, transcript: Transcript, finish: Finish, output: Output[Any] | None = None, seconds: float = 0.0
+    ) -> None:
         self._transcript = transcript
+        self._seconds = seconds
         self._output = output
         self.finish = finish
         self.run_id = transcript.run_id
@@ -121,8 +124,8 @@ class RunResult:
 
     @property
     def seconds(self) -> float:
-        """Active seconds of the run, as of its last entry."""
-        return self._transcript.elapsed
+        """Active seconds of the run, resumes included."""
+        return max(self._seconds, self._transcript.elapsed)
 
     @property
     def pending(self) -> list[Pending]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import anyio
 
 from agentkit.errors import ConfigurationError
-from agentkit.events import Event, RunEnd, TextDelta
+from agentkit.events import ContentBlockStop, Event, RunEnd, ServerToolCall, ServerToolResult, TextDelta
 from agentkit.execute import Calls
 from agentkit.loop import Send, loop
 from agentkit.request import Request
@@ -71,6 +71,7 @@ class Run:
         def clock() -> float:
             return anyio.current_time() - began
 
+        self._clock = clock
         self._deadline = began + self._limits.max_seconds
         calls = Calls(
             self._transcript,
@@ -112,7 +113,10 @@ class Run:
 
     @property
     def text_stream(self) -> AsyncIterator[str]:
-        """The model's text as it comes. Text of a turn that was restarted comes again: the events tell."""
+        """The model's text as it comes, with an empty line where something else stood between two texts.
+
+        Text of a turn that was restarted comes again: the events tell.
+        """
         return _Text(self)
 
     def cancel(self) -> None:
@@ -149,7 +153,7 @@ class Run:
 
     def _settle(self, finish: Finish) -> None:
         if not hasattr(self, "result"):
-            self.result = RunResult(self._transcript, finish, self._output)
+            self.result = RunResult(self._transcript, finish, self._output, self._clock())
 
     def _end(self, finish: Finish) -> RunEnd:
         self._settle(finish)
@@ -171,6 +175,8 @@ class _Text:
     # Not a generator: trio warns of those that are left before their end.
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._said = False
+        self._between = ""
 
     def __aiter__(self) -> Self:
         return self
@@ -178,8 +184,18 @@ class _Text:
     async def __anext__(self) -> str:
         async for event in self._run:
             if isinstance(event, TextDelta):
-                return event.text
+                between, self._between, self._said = self._between, "", True
+                return between + event.text
+            if self._said and _is_no_text(event):
+                self._between = "\n\n"
         raise StopAsyncIteration
+
+
+def _is_no_text(event: Event) -> bool:
+    """Whether a content block that is no text has come, or one of a server tool."""
+    if isinstance(event, ContentBlockStop):
+        return event.block.get("type") != "text"
+    return isinstance(event, ServerToolCall | ServerToolResult)
 
 
 async def _finish_of(events: AsyncGenerator[Event | Finish]) -> Finish:

@@ -59,10 +59,26 @@ async def test_events_are_json_and_the_last_is_run_end() -> None:
     assert run.result.text == end.text
 
 
+async def test_text_stream_has_an_empty_line_where_text_has_one() -> None:
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    said = [text("I look. "), text("Now."), server_tool_use("web_search"), found, text("It is "), text("so.")]
+    async with agent_for([reply(*said)]) as (agent, _), agent.stream("Hi.") as run:
+        pieces = "".join([piece async for piece in run.text_stream])
+    assert pieces == run.result.text == "I look. Now.\n\nIt is so."
+
+
+async def test_the_seconds_of_a_run_that_failed_are_those_it_took() -> None:
+    async with agent_for([error(400, "invalid_request_error")]) as (agent, _):
+        began = anyio.current_time()
+        with pytest.raises(APIError) as failed:
+            await agent.run("Hi.")
+        assert 0 < failed.value.result.seconds <= anyio.current_time() - began
+
+
 async def test_text_stream_is_the_text() -> None:
     async with agent_for(pause_tools_answer, add, look) as (agent, _), agent.stream("Go") as run:
         pieces = [piece async for piece in run.text_stream]
-    assert "".join(pieces) == "Let me search.Now both.It is six."
+    assert "".join(pieces) == "Let me search.\n\nNow both.\n\nIt is six."
     assert run.result.text == "It is six."
 
 
