@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 
+from agentkit.background import Background
 from agentkit.errors import ConfigurationError
 from agentkit.events import ContentBlockStop, Event, RunEnd, ServerToolCall, ServerToolResult, TextDelta
 from agentkit.execute import Calls
@@ -63,7 +64,7 @@ class Run:
         self._output = output
         self._events: AsyncGenerator[Event | Finish] | None = None
         self._scope: anyio.CancelScope | None = None
-        self._cancelled = False
+        self._stopped: Finish | None = None
 
     async def __aenter__(self) -> Self:
         began = anyio.current_time() - self._transcript.elapsed
@@ -83,11 +84,14 @@ class Run:
             clock=clock,
         )
         self._events = loop(self._transcript, self._send, calls, self._request, self._limits, clock, self._output)
+        # One timer for the run: a deadline for each event would cost a fifth of what an event costs.
+        self._timer = Background(self._expire)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._timer.stop()
         await self._close()
         self._settle(Finish("cancelled", "the consumer left before the end"))
 
@@ -98,17 +102,17 @@ class Run:
         events = self._opened()
         if hasattr(self, "result"):
             raise StopAsyncIteration
-        if self._cancelled:
+        if self._stopped:
             await self._close()
-            return self._end(Finish("cancelled"))
+            return self._end(self._stopped)
         # Its cancel scope is closed again before the event is handed over.
-        item = await self._within_time(anext(events))
+        item = await self._unless_stopped(anext(events))
         return self._end(item) if isinstance(item, Finish) else item
 
     async def drain(self) -> RunResult:
         """Runs to the end with nobody to watch, where one cancel scope does for all events."""
         async with self:
-            self._settle(await self._within_time(_finish_of(self._opened())))
+            self._settle(await self._unless_stopped(_finish_of(self._opened())))
         return self.result
 
     @property
@@ -121,9 +125,16 @@ class Run:
 
     def cancel(self) -> None:
         """Ends the run with the outcome `cancelled`, at once: to be called on the run's event loop."""
-        self._cancelled = True
+        self._stop(Finish("cancelled"))
+
+    def _stop(self, finish: Finish) -> None:
+        self._stopped = self._stopped or finish
         if self._scope is not None:
             self._scope.cancel()
+
+    async def _expire(self) -> None:
+        await anyio.sleep_until(self._deadline)
+        self._stop(Finish("max_seconds", "the time is up"))
 
     def _opened(self) -> AsyncGenerator[Event | Finish]:
         if self._events is None:
@@ -132,10 +143,10 @@ class Run:
             raise ConfigurationError("another task waits for the next event of this run: only one at a time can")
         return self._events
 
-    async def _within_time(self, step: Awaitable[T]) -> T | Finish:
+    async def _unless_stopped(self, step: Awaitable[T]) -> T | Finish:
         """Awaits a step of the run, or gives the end of one that was cancelled or has used up its time."""
         try:
-            with anyio.CancelScope(deadline=self._deadline) as self._scope:
+            with anyio.CancelScope() as self._scope:
                 return await step
         except BaseException as error:
             self._settle(Finish("cancelled", "by the caller") if _is_cancel(error) else Finish("error", str(error)))
@@ -145,7 +156,7 @@ class Run:
         finally:
             self._scope = None
         await self._close()
-        return Finish("cancelled") if self._cancelled else Finish("max_seconds", "the time is up")
+        return self._stopped or Finish("cancelled")
 
     async def _close(self) -> None:
         with anyio.CancelScope(shield=True):
