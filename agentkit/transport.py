@@ -68,6 +68,7 @@ class Reply:
         try:
             async for chunk in self._chunks:
                 yield chunk
+            self._chunks = None
         except Exception as error:
             _raise_translated(error, reading=True)
 
