@@ -35,20 +35,20 @@ async def test_X6_calls_overlap_and_results_are_in_call_order(sort: str) -> None
         @tool
         async def wait(at: int) -> str:
             """Later calls end first."""
-            await anyio.sleep(0.05 + 0.001 * (8 - at))
+            await anyio.sleep(0.2 + 0.001 * (8 - at))
             return f"result {at}"
     else:
 
         @tool
         def wait(at: int) -> str:
             """Later calls end first."""
-            time.sleep(0.05 + 0.001 * (8 - at))
+            time.sleep(0.2 + 0.001 * (8 - at))
             return f"result {at}"
 
     world = World([wait], uses_of("wait", 8))
     began = time.monotonic()
     results = await world.run()
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 1  # one after the other: 1.6
     assert [block["content"] for block in results] == [f"result {at}" for at in range(8)]
     assert world.outcomes == ["done"] * 8
 
@@ -98,7 +98,7 @@ async def test_fifty_calls_do_not_wait_for_each_other() -> None:
     world = World([wait], uses_of("wait", 50))
     began = time.monotonic()
     assert len(await world.run()) == 50
-    assert time.monotonic() - began < 1  # 16 at once: 0.2
+    assert time.monotonic() - began < 2  # 16 at once: 0.2, one after the other: 2.5
 
 
 async def test_X19_sync_tools_run_in_threads_with_context_variables() -> None:

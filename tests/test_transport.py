@@ -88,12 +88,12 @@ async def test_reply_that_is_too_long(kind: str, encoded: bool) -> None:
 @pytest.mark.anyio
 @http_kinds
 async def test_whole_reply_has_a_deadline(kind: str) -> None:
-    with ScriptedServer([Sse(reply(text("x" * 200)), chunk=1, pause=0.005)]) as server:
+    with ScriptedServer([Sse(reply(text("x" * 200)), chunk=1, pause=0.02)]) as server:
         async with opened(kind) as http, post(http, server.url) as reply_:
             started = time.monotonic()
             with pytest.raises(APITimeoutError, match=r"within 0\.05 seconds"):
                 await reply_.body(0.05)
-            assert time.monotonic() - started < 0.5
+            assert time.monotonic() - started < 2
 
 
 @pytest.mark.anyio
