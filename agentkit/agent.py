@@ -304,6 +304,8 @@ class Agent:
         tools = _by_name(options["tools"]) if "tools" in options else self._tools
         if "tools" in options or provider != self._provider:
             request = replace(with_tools(self._bare, tools.values(), provider), stream=request.stream)
+            if self._output:
+                _refuse_citations(request.tools)
         if "system" in options:
             request = replace(request, system=options["system"])
         return request, tools

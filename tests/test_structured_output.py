@@ -121,6 +121,9 @@ async def test_without_an_output_type_the_output_is_the_text() -> None:
 def test_what_does_not_go_together_is_refused_with_the_way_out() -> None:
     with pytest.raises(ConfigurationError, match="make web_fetch without citations=True"):
         Agent("claude-sonnet-4-6", output_type=Report, tools=[web_fetch(citations=True)])
+    agent = Agent("claude-sonnet-4-6", output_type=Report)
+    with pytest.raises(ConfigurationError, match="make web_fetch without citations=True"):
+        agent.preview("Hi.", tools=[web_fetch(citations=True)])
     preview = Agent("claude-sonnet-4-6", output_type=Report, extra_body={"output_config": {"task_budget": 1}}).preview(
         "Hi."
     )
