@@ -1,7 +1,8 @@
-"""A run-owned task on asyncio or trio: the only core file that names them.
+"""What a run needs of asyncio or trio: the only core file that names them.
 
-A task group can't stay open across a `yield`: a consumer that leaves would break it. So what has to go on
-while the consumer looks away runs in a task of its own, and whoever started it ends it.
+A task group or cancel scope can't stay open across a `yield`: a consumer that leaves would break it. So what has to go
+on while the consumer looks away runs in a task of its own (`Background`), and what the consumer waits for is one step
+at a time (`Stoppable`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,19 @@ from __future__ import annotations
 import contextvars
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
-__all__ = ["Background"]
+__all__ = ["Background", "Stoppable", "stoppable"]
+
+T = TypeVar("T")
+
+
+def _trio() -> Any:
+    """The module, where it runs this task."""
+    trio = sys.modules.get("trio")
+    return trio if trio is not None and trio.lowlevel.in_trio_run() else None
 
 
 class Background:
@@ -30,8 +40,7 @@ class Background:
         self._spawn()
 
     def _spawn(self) -> None:
-        trio = sys.modules.get("trio")
-        if trio is not None and trio.lowlevel.in_trio_run():
+        if trio := _trio():
             trio.lowlevel.spawn_system_task(self._main, context=contextvars.copy_context())
         else:
             import asyncio
@@ -56,3 +65,77 @@ class Background:
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._done.wait()
+
+
+class Stoppable(Protocol):
+    """Awaits one step after the other in the caller's task, and gives up the one at hand when it is told to.
+
+    Attributes:
+        is_waiting: Whether a step is at hand.
+    """
+
+    is_waiting: bool
+
+    async def wait(self, step: Awaitable[T]) -> T | None:
+        """What the step gives, or None if it was given up."""
+
+    def stop(self) -> None:
+        """Gives up the step at hand, if there is one: to be called on the same event loop."""
+
+
+def stoppable() -> Stoppable:
+    """One for the running event loop."""
+    return _InScope() if _trio() else _InTask()
+
+
+class _InScope:
+    def __init__(self) -> None:
+        self.is_waiting = False
+        self._scope = anyio.CancelScope()
+
+    async def wait(self, step: Awaitable[T]) -> T | None:
+        self.is_waiting = True
+        try:
+            with anyio.CancelScope() as self._scope:
+                return await step
+        finally:
+            self.is_waiting = False
+        return None
+
+    def stop(self) -> None:
+        self._scope.cancel()
+
+
+class _InTask:
+    """Does what `asyncio.timeout` does: there a cancel scope costs as much as all else of a streamed event."""
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self.is_waiting = False
+        self._task: asyncio.Task[Any] | None = None
+        self._before: int | None = None  # cancellations that were asked for before ours, once there is ours
+        self._current_task = asyncio.current_task
+        self._cancelled = asyncio.CancelledError
+
+    async def wait(self, step: Awaitable[T]) -> T | None:
+        task = self._task = self._current_task()
+        assert task is not None
+        self.is_waiting = True
+        try:
+            return await step
+        except self._cancelled:
+            if self._before is None or task.cancelling() - 1 > self._before:  # others have cancelled it too
+                raise
+            return None
+        finally:
+            self.is_waiting, self._task = False, None
+            if self._before is not None:
+                self._before = None
+                task.uncancel()
+
+    def stop(self) -> None:
+        # A hook inside the step that calls this goes on to its end: nothing waits that could be given up.
+        if self._task and self._before is None and self._current_task() is not self._task:
+            self._before = self._task.cancelling()
+            self._task.cancel()

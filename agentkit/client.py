@@ -170,46 +170,34 @@ class Client:
         async with exchange(self._http(), "POST", self._messages_url, headers, parts, timeout) as reply:
             if self.http_client is None:  # a hook of the caller's may have changed it for this request
                 self._messages_url = reply.url
-            try:
-                if reply.content_type == "text/html":
-                    raise ProtocolError("the endpoint answered with a web page: check base_url")
-                if request.stream and reply.content_type != "application/json":
-                    fold = Fold()
-                    async with aclosing(self._fold(reply, fold)) as events:
-                        async for event in events:
-                            yield event
-                    message = fold.message
-                else:
-                    message = parse_message(await reply.body(self.timeouts.reply))
-            except APIError as error:
-                error.request_id = error.request_id or reply.request_id
-                raise
-            usage = Usage.from_wire(message.get("usage"))
-            cost = cost_of(message, self.provider.name)
-            yield TurnEnd(message.get("stop_reason"), usage, reply.request_id, message, cost)
-
-    async def _fold(self, reply: Reply, fold: Fold) -> AsyncGenerator[Event]:
-        decoder = Decoder()
-        stalled_since: float | None = None
-        async with aclosing(reply.chunks()) as chunks:
-            async for chunk in chunks:
+            if reply.content_type == "text/html":
+                raise ProtocolError("the endpoint answered with a web page: check base_url")
+            if not request.stream or reply.content_type == "application/json":
+                yield self._turn_end(parse_message(await reply.body(self.timeouts.reply)), reply)
+                return
+            decoder, fold, stall = Decoder(), Fold(), _Stall(self.timeouts.stall)
+            # One loop from the bytes to the events: each generator between them costs as much as reading the JSON.
+            async for chunk in (chunks := reply.chunks()):
                 progress = False
                 for data in decoder.feed(chunk):
                     raw = fold.add(data)
                     if fold.done:
                         await _drain(chunks)
+                        yield self._turn_end(fold.message, reply)
                         return
                     if raw is None or raw["type"] == "ping":
                         continue
                     progress = True
                     if (event := _event_of(raw, fold)) is not None:
                         yield event
-                if progress:
-                    stalled_since = None
-                elif stalled_since is None:
-                    stalled_since = anyio.current_time()
-                elif anyio.current_time() - stalled_since > self.timeouts.stall:
-                    raise APITimeoutError(f"the stream made no progress for {self.timeouts.stall:g} seconds")
+                stall.look(progress)
+            yield self._turn_end(fold.message, reply)
+
+    def _turn_end(self, message: dict[str, Any], reply: Reply) -> TurnEnd:
+        usage = Usage.from_wire(message.get("usage"))
+        return TurnEnd(
+            message.get("stop_reason"), usage, reply.request_id, message, cost_of(message, self.provider.name)
+        )
 
     def _timeout(self, read: float) -> tuple[float, float, float, float]:
         return (self.timeouts.connect, read, self.timeouts.reply, self.timeouts.connect)
@@ -251,9 +239,25 @@ class Client:
         return headers
 
 
+class _Stall:
+    """Raises when a stream has made no progress for too long; pings and half events are none."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def look(self, progress: bool) -> None:
+        if progress:
+            self._since = None
+        elif self._since is None:
+            self._since = anyio.current_time()
+        elif anyio.current_time() - self._since > self._seconds:
+            raise APITimeoutError(f"the stream made no progress for {self._seconds:g} seconds")
+
+
 async def _drain(chunks: AsyncGenerator[bytes]) -> None:
     """Reads the end of the body, so that the connection can serve again; no server needs long for it."""
-    with anyio.move_on_after(0.25), suppress(APIError):  # the turn is complete, whatever comes
+    with anyio.move_on_after(0.25), suppress(Exception):  # the turn is complete, whatever comes
         async for _ in chunks:
             pass
 
@@ -290,13 +294,14 @@ def _without_version(base_url: str) -> str:
     return base_url.rstrip("/").removesuffix("/v1")
 
 
-_DELTAS: dict[str, Callable[[dict[str, Any], int], Event | None]] = {
-    "text_delta": lambda delta, index: TextDelta(delta["text"], index),
-    "thinking_delta": lambda delta, index: ThinkingDelta(delta["thinking"], index),
-    "input_json_delta": lambda delta, index: InputDelta(delta["partial_json"], index),
-    "signature_delta": lambda _delta, _index: None,
-    "citations_delta": lambda _delta, _index: None,
-    "compaction_delta": lambda _delta, _index: None,
+# What is reported of a delta, and the key that holds it; nothing of those that are whole only at the end of the block.
+_DELTAS: dict[str, tuple[Callable[[Any, int], Event], str] | None] = {
+    "text_delta": (TextDelta, "text"),
+    "thinking_delta": (ThinkingDelta, "thinking"),
+    "input_json_delta": (InputDelta, "partial_json"),
+    "signature_delta": None,
+    "citations_delta": None,
+    "compaction_delta": None,
 }
 
 
@@ -304,8 +309,11 @@ def _event_of(raw: dict[str, Any], fold: Fold) -> Event | None:
     """What a run reports of one event of the stream."""
     kind = raw["type"]
     if kind == "content_block_delta":
-        show = _DELTAS.get(raw["delta"]["type"])
-        return show(raw["delta"], raw["index"]) if show else UnknownEvent(copy_json(raw))
+        delta = raw["delta"]
+        if delta["type"] not in _DELTAS:
+            return UnknownEvent(copy_json(raw))
+        shown = _DELTAS[delta["type"]]
+        return shown and shown[0](delta[shown[1]], raw["index"])
     if kind == "content_block_stop":
         return _block_event(raw["index"], fold.blocks[raw["index"]], fold)
     if kind in ("message_start", "content_block_start", "message_delta"):

@@ -17,7 +17,7 @@ from agentkit.step import AFTER, Answer, CallModel, CallTools, Finish, next_step
 from agentkit.transcript import Call, Outcome, Transcript
 
 if TYPE_CHECKING:
-    from agentkit.output import InvalidOutput, Output
+    from agentkit.output import Output
 
 __all__ = ["Send", "begin", "loop", "within"]
 
@@ -82,8 +82,18 @@ async def loop(
                     yield Finish("max_total_tokens", f"{room} tokens are left, fewer than the model may think")
                     return
                 case CallModel(room):
-                    async with aclosing(_model_turn(transcript, send, calls, within(request, room), clock)) as events:
+                    calls.forget_early()
+                    yield TurnStart(transcript.turns + 1)
+                    # Right here, and not in a generator of its own: each one that an event goes through has its cost.
+                    async with aclosing(send(transcript, within(request, room))) as events:
                         async for event in events:
+                            if isinstance(event, ContentBlockStop):
+                                if event.block.get("type") == "tool_use":
+                                    calls.offer(event.block)
+                            elif isinstance(event, TurnEnd):
+                                transcript.take_turn(copy_json(event.message), event.request_id, clock(), event.cost)
+                            elif isinstance(event, TurnRestarted):
+                                calls.forget_early()
                             yield event
                 case CallTools(due):
                     async with aclosing(calls.run(due)) as events:
@@ -91,30 +101,28 @@ async def loop(
                             yield event
                 case Answer():
                     transcript.answer()
-                case finish:
-                    problem = _misfit(transcript, output, finish)
-                    if output is None or problem is None:
-                        yield finish
+                case Finish() as finish:
+                    if checked := _checked(transcript, output, finish):
+                        yield checked
                         return
-                    if transcript.repairs:
-                        yield Finish("invalid_output", str(problem))
-                        return
-                    transcript.repair(output.repair(problem))
     finally:
         await calls.close()
 
 
-def _misfit(transcript: Transcript, output: Output[Any] | None, finish: Finish) -> InvalidOutput | None:
-    """What is wrong with the answer of a run that ends with one."""
+def _checked(transcript: Transcript, output: Output[Any] | None, finish: Finish) -> Finish | None:
+    """The end of a run, or None if its answer fits no `output` and the model was asked, once, to put it right."""
     if output is None or transcript.last is None or finish.reason not in ("end_turn", "stop_sequence"):
-        return None
+        return finish
     from agentkit.output import InvalidOutput
 
     try:
         output.parse(final_text(sent_content(transcript.last)))
     except InvalidOutput as error:
-        return error
-    return None
+        if transcript.repairs:
+            return Finish("invalid_output", str(error))
+        transcript.repair(output.repair(error))
+        return None
+    return finish
 
 
 def within(request: Request, room: int | None) -> Request:
@@ -129,20 +137,3 @@ def _has_room_to_think(request: Request, room: int | None) -> bool:
     thinking = request.params.get("thinking")
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
     return room is None or not isinstance(budget, int) or not room <= budget < request.max_tokens
-
-
-async def _model_turn(
-    transcript: Transcript, send: Send, calls: Calls, request: Request, clock: Callable[[], float]
-) -> AsyncGenerator[Event]:
-    calls.forget_early()
-    yield TurnStart(transcript.turns + 1)
-    async with aclosing(send(transcript, request)) as events:
-        async for event in events:
-            if isinstance(event, ContentBlockStop):
-                if event.block.get("type") == "tool_use":
-                    calls.offer(event.block)
-            elif isinstance(event, TurnEnd):
-                transcript.take_turn(copy_json(event.message), event.request_id, clock(), event.cost)
-            elif isinstance(event, TurnRestarted):
-                calls.forget_early()
-            yield event

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from agentkit.background import Background
+from agentkit.background import Background, stoppable
 from agentkit.errors import ConfigurationError
 from agentkit.events import ContentBlockStop, Event, RunEnd, ServerToolCall, ServerToolResult, TextDelta
 from agentkit.execute import Calls
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from agentkit.output import Output
 
 __all__ = ["Run"]
-
-T = TypeVar("T")
 
 
 class Run:
@@ -63,8 +61,8 @@ class Run:
         self._deps = deps
         self._output = output
         self._events: AsyncGenerator[Event | Finish] | None = None
-        self._scope: anyio.CancelScope | None = None
         self._stopped: Finish | None = None
+        self._has_ended = False
 
     async def __aenter__(self) -> Self:
         began = anyio.current_time() - self._transcript.elapsed
@@ -84,6 +82,7 @@ class Run:
             clock=clock,
         )
         self._events = loop(self._transcript, self._send, calls, self._request, self._limits, clock, self._output)
+        self._step = stoppable()
         # One timer for the run: a deadline for each event would cost a fifth of what an event costs.
         self._timer = Background(self._expire)
         return self
@@ -99,20 +98,30 @@ class Run:
         return self
 
     async def __anext__(self) -> Event:
-        events = self._opened()
-        if hasattr(self, "result"):
+        if self._has_ended:
             raise StopAsyncIteration
-        if self._stopped:
-            await self._close()
-            return self._end(self._stopped)
-        # Its cancel scope is closed again before the event is handed over.
-        item = await self._unless_stopped(anext(events))
-        return self._end(item) if isinstance(item, Finish) else item
+        events = self._events
+        if events is None or self._step.is_waiting:
+            events = self._opened()
+        if self._stopped is None:
+            try:
+                item = await self._step.wait(anext(events))
+            except BaseException as error:
+                self._fail(error)
+                raise
+            if item is not None:
+                return self._end(item) if isinstance(item, Finish) else item
+        return self._end(await self._give_up())
 
     async def drain(self) -> RunResult:
         """Runs to the end with nobody to watch, where one cancel scope does for all events."""
         async with self:
-            self._settle(await self._unless_stopped(_finish_of(self._opened())))
+            try:
+                finish = await self._step.wait(_finish_of(self._opened()))
+            except BaseException as error:
+                self._fail(error)
+                raise
+            self._settle(finish or await self._give_up())
         return self.result
 
     @property
@@ -129,8 +138,8 @@ class Run:
 
     def _stop(self, finish: Finish) -> None:
         self._stopped = self._stopped or finish
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._events is not None:
+            self._step.stop()
 
     async def _expire(self) -> None:
         await anyio.sleep_until(self._deadline)
@@ -139,22 +148,17 @@ class Run:
     def _opened(self) -> AsyncGenerator[Event | Finish]:
         if self._events is None:
             raise ConfigurationError("a run is a context manager: `async with agent.stream(…) as run:`")
-        if self._scope is not None:
+        if self._step.is_waiting:
             raise ConfigurationError("another task waits for the next event of this run: only one at a time can")
         return self._events
 
-    async def _unless_stopped(self, step: Awaitable[T]) -> T | Finish:
-        """Awaits a step of the run, or gives the end of one that was cancelled or has used up its time."""
-        try:
-            with anyio.CancelScope() as self._scope:
-                return await step
-        except BaseException as error:
-            self._settle(Finish("cancelled", "by the caller") if _is_cancel(error) else Finish("error", str(error)))
-            if hasattr(error, "result"):
-                error.result = self.result
-            raise
-        finally:
-            self._scope = None
+    def _fail(self, error: BaseException) -> None:
+        self._settle(Finish("cancelled", "by the caller") if _is_cancel(error) else Finish("error", str(error)))
+        if hasattr(error, "result"):
+            error.result = self.result
+
+    async def _give_up(self) -> Finish:
+        """Ends what a run that was cancelled, or has used up its time, had begun."""
         await self._close()
         return self._stopped or Finish("cancelled")
 
@@ -163,7 +167,8 @@ class Run:
             await self._opened().aclose()
 
     def _settle(self, finish: Finish) -> None:
-        if not hasattr(self, "result"):
+        if not self._has_ended:
+            self._has_ended = True
             self.result = RunResult(self._transcript, finish, self._output, self._clock())
 
     def _end(self, finish: Finish) -> RunEnd:

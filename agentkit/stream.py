@@ -22,6 +22,7 @@ MAX_EVENT_BYTES = 32 * 1024 * 1024
 MAX_REPLY_BYTES = 256 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
+_D = ord("d")
 _HUGE = re.compile(r"\d[eE]\+?\d{3}|\d{309}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
@@ -63,13 +64,14 @@ class Decoder:
         self._max_event_bytes = max_event_bytes
         self._max_bytes = max_bytes
         self._seen_bytes = 0
-        self._pieces: list[bytes] = []  # of the event that has not ended yet
-        self._size = 0
+        self._data: list[bytes] = []  # lines of the event that has not ended yet
+        self._pieces: list[bytes] = []  # of the line that has not ended yet
+        self._size = 0  # bytes of that event so far
         self._after_cr = False
         self._start: bytes | None = b""  # until a byte order mark is ruled out
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The `data` of each event that `chunk` completes, in order.
+        """The `data` of each event that `chunk` completes, in order. Names are left out: the data has the `type`.
 
         Raises:
             ProtocolError: The event or the stream is too long.
@@ -79,36 +81,45 @@ class Decoder:
             raise ProtocolError(f"the reply is longer than {self._max_bytes} bytes", retryable=False)
         if self._start is not None:
             chunk = self._without_bom(self._start + chunk)
-        chunk = self._with_line_feeds(chunk)
-        if not chunk:
-            return []
-        may_be_too_long = self._size + len(chunk) > self._max_event_bytes
+        if self._after_cr or 13 in chunk:
+            chunk = self._with_line_feeds(chunk)
+        lines = chunk.split(b"\n")
+        if self._size + len(chunk) > self._max_event_bytes:
+            self._refuse_long(lines)
+        rest = lines.pop()
+        if lines and self._pieces:
+            lines[0] = self._joined(lines[0])
         ended: list[bytes] = []
-        if self._pieces and chunk[0] == 10 and self._pieces[-1][-1] == 10:
-            ended.append(self._take(b""))
-            chunk = chunk[1:]
-        first, *rest = chunk.split(b"\n\n")
+        data = self._data
+        for line in lines:
+            if not line:
+                if data:
+                    ended.append(data[0] if len(data) == 1 else b"\n".join(data))
+                    data.clear()
+            elif line[0] == _D:  # looked at first: two of three lines are not data
+                if line.startswith(b"data: "):
+                    data.append(line[6:])
+                elif line.startswith(b"data:") or line == b"data":
+                    data.append(line[5:])
         if rest:
-            ended.append(self._take(first))
-            *whole, first = rest
-            ended += whole
-        if first:
-            self._pieces.append(first)
-            self._size += len(first)
-        if may_be_too_long:
-            # Half an event may end with the first of the two line feeds that will end it.
-            self._refuse_long(max(self._size - 1, *map(len, ended), 0))
-        return [data for event in ended if (data := _data_of(event))]
+            self._pieces.append(rest)
+        # Where no event ended inside the chunk, one may have ended with its first byte.
+        has_end = b"" in lines
+        self._size = len(chunk) - (chunk.rfind(b"\n\n") + 2) if has_end else self._size + len(chunk)
+        return ended if all(ended) else [event for event in ended if event]
 
-    def _refuse_long(self, size: int) -> None:
-        if size > self._max_event_bytes:
-            raise ProtocolError(f"an event is longer than {self._max_event_bytes} bytes", retryable=False)
-
-    def _take(self, last: bytes) -> bytes:
-        event = b"".join([*self._pieces, last]) if self._pieces else last
+    def _joined(self, last: bytes) -> bytes:
+        line = b"".join([*self._pieces, last])
         self._pieces.clear()
-        self._size = 0
-        return event.removesuffix(b"\n")
+        return line
+
+    def _refuse_long(self, lines: list[bytes]) -> None:
+        size, is_open = self._size, bool(self._pieces)
+        for line in lines:
+            if line and size + len(line) > self._max_event_bytes:
+                raise ProtocolError(f"an event is longer than {self._max_event_bytes} bytes", retryable=False)
+            size = size + len(line) + 1 if line or is_open else 0
+            is_open = False
 
     def _without_bom(self, start: bytes) -> bytes:
         if len(start) < 3 and _BOM.startswith(start):
@@ -125,16 +136,6 @@ class Decoder:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return chunk
-
-
-def _data_of(event: bytes) -> bytes:
-    """The data of one event. Its name is left out: the wire repeats it in the data as `type`."""
-    head, mark, data = event.partition(b"\ndata: ")
-    if mark and b"\n" not in data and b"data" not in head:  # nearly always: a name, then one line of data
-        return data
-    lines = [line for line in event.split(b"\n") if line.startswith(b"data:") or line == b"data"]
-    found = [line[6:] if line.startswith(b" ", 5) else line[5:] for line in lines]
-    return found[0] if len(found) == 1 else b"\n".join(found)
 
 
 # The key that holds what a delta adds to its block, by the type of the delta. Source: messages-api.md section 8.

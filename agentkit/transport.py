@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
@@ -49,7 +49,7 @@ def new_http_client(timeouts: Timeouts) -> Any:
 
 
 class Reply:
-    """A reply whose body is still to be read. Errors of the HTTP client come out as agentkit's."""
+    """A reply whose body is still to be read; `exchange` makes agentkit's of the errors that come up."""
 
     def __init__(self, response: Any) -> None:
         self._response = response
@@ -60,17 +60,12 @@ class Reply:
         self.request_id: str | None = response.headers.get("request-id")
         self.content_type: str = response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives."""
         # A hook of the caller's may have read it. Raw bytes cost less than decoded ones that were not encoded.
         decoded = self._response.is_stream_consumed or "content-encoding" in self.headers
-        self._chunks = self._response.aiter_bytes() if decoded else self._response.aiter_raw()
-        try:
-            async for chunk in self._chunks:
-                yield chunk
-            self._chunks = None
-        except Exception as error:
-            _raise_translated(error, reading=True)
+        self._chunks = self._response.aiter_bytes() if decoded else aiter(self._response.stream)
+        return self._chunks
 
     async def close(self) -> None:
         """Gives the connection back, or closes it if the body was not read to its end."""
@@ -91,24 +86,22 @@ class Reply:
         """
         found, size = [], 0
         with anyio.move_on_after(seconds):
-            async with aclosing(self.chunks()) as chunks:
-                async for chunk in chunks:
-                    found.append(chunk)
-                    size += len(chunk)
-                    if size > limit:
-                        raise ProtocolError(f"the reply is longer than {limit} bytes", retryable=False)
+            async for chunk in self.chunks():
+                found.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    raise ProtocolError(f"the reply is longer than {limit} bytes", retryable=False)
             return b"".join(found)
         raise APITimeoutError(f"the whole reply did not come within {seconds:g} seconds")
 
     async def beginning(self, seconds: float, limit: int) -> bytes:
         """What comes of the body within `seconds`, up to `limit` bytes or until something breaks."""
         found = bytearray()
-        with anyio.move_on_after(seconds), suppress(APIError):
-            async with aclosing(self.chunks()) as chunks:
-                async for chunk in chunks:
-                    found += chunk
-                    if len(found) > limit:
-                        break
+        with anyio.move_on_after(seconds), suppress(Exception):
+            async for chunk in self.chunks():
+                found += chunk
+                if len(found) > limit:
+                    break
         return bytes(found[:limit])
 
 
@@ -147,8 +140,13 @@ async def exchange(
     reply = Reply(response)
     try:
         if reply.status != 200:
-            raise await _refusal(reply, timeout[0])
+            await _raise_refusal(reply, timeout[0])
         yield reply
+    except APIError as error:
+        error.request_id = error.request_id or reply.request_id
+        raise
+    except Exception as error:
+        _raise_translated(error, reading=True, request_id=reply.request_id)
     finally:
         await reply.close()
 
@@ -168,16 +166,16 @@ def _content(parts: list[bytes]) -> bytes | _Parts:
     return b"".join(parts) if sum(map(len, parts)) < 1 << 20 else _Parts(parts)
 
 
-async def _refusal(reply: Reply, seconds: float) -> APIError:
+async def _raise_refusal(reply: Reply, seconds: float) -> NoReturn:
     if 300 <= reply.status < 400:
-        return ProtocolError(
+        raise ProtocolError(
             f"the endpoint redirects to {_origin(reply.headers.get('location'))}; redirects are not followed: "
             "check base_url (it must not end in /v1)",
             status=reply.status,
             retryable=False,
         )
     if reply.status < 400:
-        return ProtocolError(f"the endpoint answered HTTP {reply.status} without a message", status=reply.status)
+        raise ProtocolError(f"the endpoint answered HTTP {reply.status} without a message", status=reply.status)
     body: Any = (await reply.beginning(seconds, _MAX_ERROR_BYTES)).decode("utf-8", "replace")
     try:
         body = parse_json(body)
@@ -185,7 +183,7 @@ async def _refusal(reply: Reply, seconds: float) -> APIError:
         body = f"{body} (the endpoint answered with {reply.content_type or 'no content-type'}: check base_url)"
     should_retry = {"true": True, "false": False}.get(reply.headers.get("x-should-retry", ""))
     retry_after = parse_retry_after(reply.headers, time.time())
-    return status_error(
+    raise status_error(
         reply.status, body, request_id=reply.request_id, should_retry=should_retry, retry_after=retry_after
     )
 
@@ -196,11 +194,13 @@ def _origin(location: str | None) -> str:
     return f"{scheme}://{rest.split('/')[0].rpartition('@')[2][:100]}" if mark else "another path"
 
 
-def _raise_translated(error: Exception, *, reading: bool) -> NoReturn:
+def _raise_translated(error: Exception, *, reading: bool, request_id: str | None = None) -> NoReturn:
     """Raises an error of the HTTP client as one of ours."""
     ours = _translated(error, reading=reading)
     if ours is error:
         raise error
+    if isinstance(ours, APIError):
+        ours.request_id = request_id
     # What the HTTP client says of a header that it refuses holds the header, which may be a key.
     raise ours from None if isinstance(ours, ConfigurationError) else error
 
@@ -213,7 +213,7 @@ def _translated(error: Exception, *, reading: bool) -> Exception:
         return APITimeoutError(f"the endpoint was too slow ({about})")
     if "LocalProtocolError" in names:
         return ConfigurationError("the request can't be sent: a header has a name or value that HTTP does not allow")
-    if names & {"InvalidURL", "UnsupportedProtocol"} or (not names and isinstance(error, ValueError)):
+    if names & {"InvalidURL", "UnsupportedProtocol"} or (not (names or reading) and isinstance(error, ValueError)):
         return ConfigurationError(f"the request can't be sent: {about}")
     if "DecodingError" in names:
         return ProtocolError(f"the reply can't be decoded: {about}")

@@ -150,10 +150,10 @@ class Counted(Decoder):
 
     joined = 0
 
-    def _take(self, last: bytes) -> bytes:
-        event = super()._take(last)
-        self.joined += len(event)
-        return event
+    def _joined(self, last: bytes) -> bytes:
+        line = super()._joined(last)
+        self.joined += len(line)
+        return line
 
 
 @pytest.mark.parametrize("size", [1 << 20, 1 << 22])
