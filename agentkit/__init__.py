@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentkit.agent import Agent, Preview, allow, deny, edit
+    from agentkit.agent import Agent, allow, deny, edit
     from agentkit.client import Client
     from agentkit.errors import (
         AgentKitError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agentkit.events import Event
     from agentkit.media import document, image
     from agentkit.messages import Citation, Usage
+    from agentkit.preview import Preview
     from agentkit.result import RunResult
     from agentkit.run import Run
     from agentkit.server_tools import web_fetch, web_search
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from agentkit.tools import RunContext, Tool, tool
 
 _HOMES = {
-    "agent": ("Agent", "Preview", "allow", "deny", "edit"),
+    "agent": ("Agent", "allow", "deny", "edit"),
     "client": ("Client",),
     "errors": (
         "APIError",
@@ -44,6 +45,7 @@ _HOMES = {
     "events": ("Event",),
     "media": ("document", "image"),
     "messages": ("Citation", "Usage"),
+    "preview": ("Preview",),
     "result": ("RunResult",),
     "run": ("Run",),
     "server_tools": ("web_fetch", "web_search"),

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, Unpack
-from weakref import WeakKeyDictionary, WeakSet
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, Unpack
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
+from agentkit.blueprint import AnyTool, Blueprint
+from agentkit.call import Decision
 from agentkit.client import Client
+from agentkit.compaction import compact
 from agentkit.errors import ConfigurationError
-from agentkit.loop import begin, within
+from agentkit.healing import ask
+from agentkit.loop import begin
 from agentkit.messages import Block, Prompt, encode
+from agentkit.parameters import Parameters
+from agentkit.preview import Preview, preview_of
 from agentkit.prices import require_price
 from agentkit.request import Request
 from agentkit.result import RunResult
-from agentkit.rules import Problem, check_request
 from agentkit.run import Run
-from agentkit.server_tools import ServerTool, with_tools
 from agentkit.settings import Limits
-from agentkit.step import Answer, CallModel, next_step
+from agentkit.step import Finish, next_step
 from agentkit.stream import parse_json
 from agentkit.support import Provider
-from agentkit.tools import Tool, tool
-from agentkit.transcript import Decision, Transcript
+from agentkit.tools import Tool
+from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
-    from agentkit.output import Output
     from agentkit.portal import Portal
 
-__all__ = ["Agent", "Preview", "RunOptions", "allow", "deny", "edit"]
+__all__ = ["Agent", "RunOptions", "allow", "deny", "edit"]
 
-AnyTool: TypeAlias = "Tool | ServerTool | Callable[..., Any] | dict[str, Any]"
 Earlier: TypeAlias = "RunResult | Mapping[str, Any]"
 """What a run goes on from: a result, or what its `dump()` gave."""
 
@@ -74,21 +75,6 @@ def edit(input: dict[str, Any]) -> Decision:  # noqa: A002
     return Decision("edit", input=parse_json(encode(input)))
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a run would send first.
-
-    Attributes:
-        body: The request body.
-        problems: What the API would refuse in it.
-        size: Of the body in bytes.
-    """
-
-    body: dict[str, Any]
-    problems: list[Problem]
-    size: int
-
-
 class Agent:
     """A model with tools. It never changes, so it can be shared; keys, deps and limits may differ from run to run.
 
@@ -99,17 +85,14 @@ class Agent:
         output_type: A pydantic model, dataclass, list, union or another type, or a JSON Schema: `result.output` is a
             value of it, which the API is asked for and which is checked here.
         max_tokens: Output tokens of one reply, thinking included.
-        thinking: In wire shape, such as `{"type": "adaptive"}`.
-        effort: low, medium, high, xhigh or max, as far as the model has it.
-        tool_choice: In wire shape.
-        stop_sequences: Texts that end a reply.
-        metadata: In wire shape.
-        service_tier: auto or standard_only.
+        cache: `"auto"` places cache marks where the provider takes them, so that each turn reads those before it from
+            the prompt cache, and says before a request what will not hold (`cache_miss` events).
         extra_body: More fields of the body, as they are.
         extra_headers: More headers.
         betas: Names for `anthropic-beta`.
         limits: What a run may use.
         client: The endpoint; without one a `Client()` is made at the first run, and closed by the agent.
+        **parameters: Other fields of the body, such as `thinking`, `effort` and `tool_choice`: see `Parameters`.
 
     Raises:
         ConfigurationError: No model is named, two tools have one name, or model, provider, tools and parameters don't
@@ -125,55 +108,35 @@ class Agent:
         tools: Iterable[AnyTool] = (),
         output_type: Any = None,
         max_tokens: int = 8192,
-        thinking: Mapping[str, Any] | None = None,
-        effort: str | None = None,
-        tool_choice: Mapping[str, Any] | None = None,
-        stop_sequences: Sequence[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        service_tier: str | None = None,
+        cache: Literal["auto"] | None = None,
         extra_body: Mapping[str, Any] | None = None,
         extra_headers: Mapping[str, str] | None = None,
         betas: Iterable[str] = (),
         limits: Limits | None = None,
         client: Client | None = None,
+        **parameters: Unpack[Parameters],
     ) -> None:
-        model = model or os.environ.get("AGENTKIT_MODEL")
-        if not model:
-            raise ConfigurationError('name a model: Agent("claude-sonnet-4-6"), or set AGENTKIT_MODEL')
-        self.model = model
         self.limits = limits or Limits()
         self._client = client
         self._own: Client | None = None
         self._synced: WeakSet[Client] = WeakSet()  # those of `run_sync`
-        self._tools = _by_name(tools)
-        if own := {"model", "max_tokens", "messages", "system", "tools", "stream"} & set(extra_body or ()):
-            raise ConfigurationError(f"extra_body can't hold {min(own)}: Agent and run have an argument for it")
-        self._output = _output_of(output_type)
-        params = {
-            "thinking": thinking,
-            "output_config": _output_config(effort, self._output, extra_body or {}),
-            "tool_choice": tool_choice,
-            "stop_sequences": stop_sequences,
-            "metadata": metadata,
-            "service_tier": service_tier,
-            **{name: value for name, value in (extra_body or {}).items() if name != "output_config"},
-        }
-        self._bare = Request(
-            model=model,
+        self._blueprint = Blueprint(
+            model,
+            system=system,
+            tools=tools,
+            output_type=output_type,
             max_tokens=max_tokens,
-            system=parse_json(encode(system)),
-            params=parse_json(encode({name: value for name, value in params.items() if value is not None})),
-            betas=tuple(betas),
-            headers=dict(extra_headers or {}),
+            parameters=parameters,
+            extra_body=extra_body,
+            extra_headers=extra_headers,
+            betas=betas,
+            provider=_provider_of(client),
+            cache=cache,
         )
-        self._provider = _provider_of(client)
-        self._request = with_tools(self._bare, self._tools.values(), self._provider)
-        self._unstreamed = replace(self._request, stream=False)
-        if self._output:
-            _refuse_citations(self._request.tools)
+        self.model = self._blueprint.model
 
     def __repr__(self) -> str:
-        return f"Agent({self.model!r}, tools={list(self._tools)})"
+        return f"Agent({self.model!r}, tools={list(self._blueprint.tools)})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -228,6 +191,32 @@ class Agent:
         """
         return await self._start(None, earlier, decisions or {}, options, stream=None).drain()
 
+    async def compact(
+        self, earlier: Earlier, *, instructions: str | None = None, **options: Unpack[RunOptions]
+    ) -> RunResult:
+        """The same conversation with a summary in the place of its messages, for the next `after=`.
+
+        Args:
+            earlier: A result that owes nothing, or what its `dump()` gave.
+            instructions: What the summary is to keep, in place of the API's own instructions.
+            **options: As for `run`.
+
+        Raises:
+            ConfigurationError: The run has not come to its end.
+            APIError: There is no summary; `earlier` is as it was.
+
+        Source: messages-api.md section 18.3.
+        """
+        _refuse_unknown(options)
+        client = options.get("client") or self._default_client()
+        transcript = _transcript_of(earlier)
+        ask(transcript, self.model, client.origin)
+        request, _ = self._request_for(options, client, stream=None)
+        await compact(transcript, client.send, request, instructions)
+        finish = earlier.finish if isinstance(earlier, RunResult) else next_step(transcript, Limits(), 0.0)
+        assert isinstance(finish, Finish)
+        return RunResult(transcript, finish, self._blueprint.output)
+
     def run_sync(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> RunResult:
         """`run` for callers that are not async: a script, a notebook, a thread.
 
@@ -250,18 +239,11 @@ class Agent:
     def preview(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> Preview:
         """The first request of a run, and what the API would refuse in it. Nothing is sent."""
         _refuse_unknown(options)
+        client = options.get("client") or self._client or self._own
         transcript = _transcript_of(after)
-        begin(transcript, "preview", prompt)
-        request, _ = self._request_for(options, stream=None)
-        limits = options.get("limits") or self.limits
-        if isinstance(step := next_step(transcript, limits, 0.0), Answer):
-            transcript.answer()
-            step = next_step(transcript, limits, 0.0)
-        if isinstance(step, CallModel):
-            request = within(request, step.max_tokens)
-        body = b"".join(request.body_parts(transcript.message_parts(), transcript.container))
-        parsed = parse_json(body)
-        return Preview(parsed, check_request(parsed), len(body))
+        begin(transcript, "preview", prompt, asks=(self.model, client.origin) if client else None)
+        request, _ = self._request_for(options, client, stream=None)
+        return preview_of(transcript, request, options.get("limits") or self.limits, client)
 
     def _start(
         self,
@@ -280,35 +262,30 @@ class Agent:
         if limits.max_cost_usd is not None:
             require_price(self.model, client.provider.name)
         transcript = _transcript_of(after)
-        begin(transcript, transcript.run_id if prompt is None else os.urandom(16).hex(), prompt)
+        run_id = transcript.run_id if prompt is None else os.urandom(16).hex()
+        lenient = client.provider.runs_at_end_turn
+        begin(transcript, run_id, prompt, asks=(self.model, client.origin), runs_at_end_turn=lenient)
         for call_id, decision in decisions.items():
             transcript.decide(call_id, decision)
-        request, tools = self._request_for(options, stream=stream)
+        request, tools = self._request_for(options, client, stream=stream)
         return Run(
             transcript,
             send=client.send,
             request=request,
             limits=limits,
-            tools={name: item for name, item in tools.items() if isinstance(item, Tool)},
+            tools=tools,
             tool_timeout=client.timeouts.tool,
             deps=options.get("deps"),
-            output=self._output,
+            output=self._blueprint.output,
         )
 
-    def _request_for(self, options: RunOptions, *, stream: bool | None) -> tuple[Request, Mapping[str, AnyTool]]:
-        # Source: messages-api.md section 16.1: what may take longer than ten minutes has to be streamed.
-        fits = 3600 * self._request.max_tokens / 128_000 <= 600
-        request = self._unstreamed if stream is None and fits else self._request
-        client = options.get("client") or self._client or self._own
-        provider = client.provider if client else self._provider
-        tools = _by_name(options["tools"]) if "tools" in options else self._tools
-        if "tools" in options or provider != self._provider:
-            request = replace(with_tools(self._bare, tools.values(), provider), stream=request.stream)
-            if self._output:
-                _refuse_citations(request.tools)
-        if "system" in options:
-            request = replace(request, system=options["system"])
-        return request, tools
+    def _request_for(
+        self, options: RunOptions, client: Client | None, *, stream: bool | None
+    ) -> tuple[Request, Mapping[str, Tool]]:
+        client = options.get("client") or client
+        return self._blueprint.request(
+            client.provider if client else None, tools=options.get("tools"), system=options.get("system"), stream=stream
+        )
 
     def _default_client(self) -> Client:
         if self._client is None and self._own is None:
@@ -339,32 +316,11 @@ def _refuse_unknown(options: RunOptions) -> None:
 def _portal_of(client: Client) -> Portal:
     from agentkit.portal import Portal
 
-    return _portals.setdefault(client, Portal())
-
-
-def _output_of(output_type: Any) -> Output[Any] | None:
-    if output_type is None:
-        return None
-    from agentkit.output import Output
-
-    return Output(output_type)
-
-
-def _output_config(
-    effort: str | None, output: Output[Any] | None, extra_body: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    config = {"effort": effort, "format": output.format if output else None}
-    known = {name: value for name, value in config.items() if value is not None}
-    return {**known, **(extra_body.get("output_config") or {})} or None
-
-
-def _refuse_citations(tools: Iterable[Mapping[str, Any]]) -> None:
-    """Source: messages-api.md section 13: structured outputs don't go with citations."""
-    for definition in tools:
-        citations = definition.get("citations")
-        if isinstance(citations, Mapping) and citations.get("enabled"):
-            name = definition.get("name")
-            raise ConfigurationError(f"output_type can't go with citations: make {name} without citations=True")
+    if client not in _portals:
+        portal = _portals[client] = Portal()
+        # A client that nobody closes takes its thread and connections with it.
+        finalize(client, portal.abandon, client.closing).atexit = False
+    return _portals[client]
 
 
 def _transcript_of(earlier: Earlier | None) -> Transcript:
@@ -375,24 +331,3 @@ def _transcript_of(earlier: Earlier | None) -> Transcript:
     if isinstance(earlier, str):
         raise ConfigurationError("a run id needs a journal, which this version has not: give the result or its dump()")
     return Transcript.load(earlier)
-
-
-def _by_name(tools: Iterable[AnyTool]) -> dict[str, Tool | ServerTool | dict[str, Any]]:
-    found: dict[str, Tool | ServerTool | dict[str, Any]] = {}
-    if not isinstance(tools, Iterable):
-        raise ConfigurationError("tools must be a list of functions, tools or definitions")
-    for at, item in enumerate(tools):
-        if isinstance(item, Mapping):
-            item = parse_json(encode(dict(item)))
-        elif not isinstance(item, Tool | ServerTool):
-            if not callable(item):
-                raise ConfigurationError(
-                    f"tools[{at}] is of type {type(item).__name__}: give a function, a Tool or a definition"
-                )
-            item = tool(item)
-        # Toolsets and MCP connectors have no name of their own.
-        name = item.get("name") or f"{item.get('type')} {at}" if isinstance(item, dict) else item.name
-        if name in found:
-            raise ConfigurationError(f"two tools have the name {name!r}: rename one with @tool(name=…)")
-        found[name] = item
-    return found

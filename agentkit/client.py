@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import anyio
 from anyio.lowlevel import RunVar
 
+from agentkit.batches import Batches
+from agentkit.endpoint import Endpoint
 from agentkit.errors import APIError, APITimeoutError, ConfigurationError, ProtocolError, TranscriptError
 from agentkit.events import (
-    ContentBlockStop,
     Event,
-    InputDelta,
     Retry,
-    ServerToolCall,
-    ServerToolResult,
-    TextDelta,
-    ThinkingDelta,
     TurnEnd,
     TurnRestarted,
-    UnknownEvent,
 )
-from agentkit.messages import Block, Usage, copy_json, encode
+from agentkit.files import Files
+from agentkit.messages import Usage
+from agentkit.model_info import Catalogue, ModelInfo
 from agentkit.prices import cost_of
-from agentkit.request import Request
+from agentkit.request import MessageBytes, Request
 from agentkit.retry import RetryBudget, wait_before_retry
 from agentkit.secrets import Secret
 from agentkit.settings import RetryPolicy, Timeouts
-from agentkit.stream import Decoder, Fold, parse_json, parse_message
-from agentkit.support import ANTHROPIC, COMETAPI, PROVIDERS, Provider, provider_of
+from agentkit.stream import Decoder, Fold, parse_message
+from agentkit.stream_events import event_of
+from agentkit.support import ANTHROPIC, COMETAPI, PROVIDERS, Model, Provider, provider_of
+from agentkit.threads import continued, is_lost
 from agentkit.transcript import Transcript
 from agentkit.transport import Reply, exchange, new_http_client
 
@@ -92,11 +93,17 @@ class Client:
         self._headers = dict(headers or {})
         self._messages_url: Any = f"{self.base_url}/v1/messages"  # parsed, after the first request
         self._last_headers: tuple[Request | None, dict[str, str]] = (None, {})
+        self._catalogue = Catalogue()
         self._own: RunVar[Any] = RunVar("agentkit_http_client")  # a pool does not survive its event loop
-        self._all_headers(None)  # a key that can't be sent is better refused now
+        self.headers_for(None)  # a key that can't be sent is better refused now
 
     def __repr__(self) -> str:
         return f"Client({self.base_url!r}, provider={self.provider.name!r}, key={self._key or self._token})"
+
+    @property
+    def origin(self) -> str:
+        """Who answers: a known provider, else the host. What one has thought another can't read."""
+        return self.provider.name if self.provider.base_url else str(urlsplit(self.base_url).hostname)
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,10 +115,12 @@ class Client:
 
     async def aclose(self) -> None:
         """Closes this event loop's connections; a client of the caller's stays open."""
-        own = self._own.get(None)
-        if own is not None:
-            self._own.set(None)
-            await own.aclose()
+        await self.closing()
+
+    @property
+    def closing(self) -> Callable[[], Awaitable[None]]:
+        """`aclose`, as a function that does not keep this client alive."""
+        return partial(_close, self._own)
 
     async def send(self, transcript: Transcript, request: Request) -> AsyncGenerator[Event]:
         """Asks for one model turn: its events as they come, then `TurnEnd`, retried as the policy says.
@@ -121,11 +130,13 @@ class Client:
             APIError: There is no turn. Nothing was appended.
         """
         self._refuse_broken(transcript, request)
+        thread = continued(transcript, request)
         attempt, waited = 1, 0.0
         while True:
             shown = False
+            asked, messages = thread or (request, transcript.history.body)
             try:
-                async with aclosing(self._attempt(transcript, request)) as events:
+                async with aclosing(self._attempt(asked, messages, transcript.container)) as events:
                     async for event in events:
                         shown = True
                         yield event
@@ -133,9 +144,11 @@ class Client:
                 return
             except APIError as error:
                 error.attempts = attempt
-                wait = wait_before_retry(error, attempt, waited, self.retry)
-                if wait is None or not _budget.spend():
+                lost = thread is not None and is_lost(error)
+                wait = 0.0 if lost else wait_before_retry(error, attempt, waited, self.retry)
+                if wait is None or not (lost or _budget.spend()):
                     raise
+                thread = None if lost else thread
                 reason = str(error)
             yield Retry(attempt, wait, reason)
             await anyio.sleep(wait)
@@ -143,30 +156,68 @@ class Client:
             if shown:
                 yield TurnRestarted(attempt, reason)
 
-    async def get(self, path: str) -> Any:
-        """The JSON at `path` of the endpoint, asked for once.
+    @property
+    def endpoint(self) -> Endpoint:
+        """For requests that are no turns, such as `await client.endpoint.ask("GET", "/v1/skills")`."""
+        return Endpoint(
+            self.base_url,
+            self._http,
+            lambda headers, betas: self.headers_for(Request("", 0, headers=headers, betas=tuple(betas))),
+            timeouts=self.timeouts,
+            retry=self.retry,
+            budget=_budget,
+        )
+
+    @property
+    def batches(self) -> Batches:
+        """Message batches: many single-turn requests at half the price, answered within a day."""
+        return Batches(self.endpoint)
+
+    @property
+    def files(self) -> Files:
+        """Files that are uploaded once and named in any number of requests."""
+        return Files(self.endpoint)
+
+    async def count_tokens(self, body: Mapping[str, Any], *, betas: Sequence[str] = ()) -> int:
+        """Input tokens of a request as `agent.preview(…).body` gives it; an estimate, and free.
 
         Raises:
-            APIError: There is none.
+            NotFoundError: The endpoint does not count, as many gateways don't.
+            APIError: It refuses the request, as it would refuse to answer it.
         """
-        async with exchange(
-            self._http(), "GET", self.base_url + path, self._all_headers(None), [], self._timeout(self.timeouts.connect)
-        ) as reply:
-            body = await reply.body(self.timeouts.connect)
-        try:
-            return parse_json(body)
-        except ValueError:
-            raise ProtocolError(f"{path} answered with {reply.content_type or 'something'} that is no JSON") from None
+        return await self.endpoint.count_tokens(body, betas)
+
+    async def models(self) -> list[ModelInfo]:
+        """What the endpoint says of each of its models; `known_model` knows it from then on.
+
+        Raises:
+            APIError: It has no list of models.
+        """
+        return await self._catalogue.all(self.endpoint)
+
+    async def model(self, name: str) -> ModelInfo:
+        """What the endpoint says of one model, by its id or an alias; `known_model` knows it from then on.
+
+        Raises:
+            APIError: It does not say anything of it.
+        """
+        return await self._catalogue.one(self.endpoint, name)
+
+    def known_model(self, name: str) -> Model | None:
+        """What a model takes: as the table of `agentkit.support` has it, refined by what the endpoint has said."""
+        return self._catalogue.known(name)
 
     def _refuse_broken(self, transcript: Transcript, request: Request) -> None:
         container = bool(transcript.container or request.params.get("container"))
         if problems := transcript.refused(container=container):
             raise TranscriptError(f"the API would refuse this history: {problems[0].message}")
 
-    async def _attempt(self, transcript: Transcript, request: Request) -> AsyncGenerator[Event]:
-        parts = request.body_parts(transcript.message_parts(), transcript.container)
+    async def _attempt(
+        self, request: Request, messages: MessageBytes | list[bytes], container: str | None
+    ) -> AsyncGenerator[Event]:
+        parts = request.body_parts(messages, container)
         timeout = self._timeout(self.timeouts.stall if request.stream else self.timeouts.reply)
-        headers = self._headers_for(request)
+        headers = self._kept_headers(request)
         async with exchange(self._http(), "POST", self._messages_url, headers, parts, timeout) as reply:
             if self.http_client is None:  # a hook of the caller's may have changed it for this request
                 self._messages_url = reply.url
@@ -188,7 +239,7 @@ class Client:
                     if raw is None or raw["type"] == "ping":
                         continue
                     progress = True
-                    if (event := _event_of(raw, fold)) is not None:
+                    if (event := event_of(raw, fold)) is not None:
                         yield event
                 stall.look(progress)
             yield self._turn_end(fold.message, reply)
@@ -211,18 +262,23 @@ class Client:
             self._own.set(own)
         return own
 
-    def _headers_for(self, request: Request) -> dict[str, str]:
+    def _kept_headers(self, request: Request) -> dict[str, str]:
         """The headers of a request: the same ones for every turn of a run."""
         last = self._last_headers  # read once: another thread may change it
         if last[0] is not request:
-            last = self._last_headers = (request, self._all_headers(request))
+            last = self._last_headers = (request, self.headers_for(request))
         return last[1]
 
-    def _all_headers(self, request: Request | None) -> dict[str, str]:
+    def headers_for(self, request: Request | None) -> dict[str, str]:
+        """The headers of a request, with the key.
+
+        Raises:
+            ConfigurationError: One of them can't be sent.
+        """
         headers = {"anthropic-version": self.provider.version, "content-type": "application/json"}
-        if self._key and self.provider.key_header == "x-api-key":
+        if self._key and "x-api-key" in self.provider.key_headers:
             headers["x-api-key"] = self._key.reveal()
-        elif secret := self._key or self._token:
+        if secret := self._token or (self._key if "authorization" in self.provider.key_headers else None):
             headers["authorization"] = f"Bearer {secret.reveal()}"
         headers.update({name.lower(): value for name, value in self._headers.items()})
         if request:
@@ -253,6 +309,13 @@ class _Stall:
             self._since = anyio.current_time()
         elif anyio.current_time() - self._since > self._seconds:
             raise APITimeoutError(f"the stream made no progress for {self._seconds:g} seconds")
+
+
+async def _close(own: RunVar[Any]) -> None:
+    http = own.get(None)
+    if http is not None:
+        own.set(None)
+        await http.aclose()
 
 
 async def _drain(chunks: AsyncGenerator[bytes]) -> None:
@@ -292,44 +355,3 @@ def _endpoint(
 
 def _without_version(base_url: str) -> str:
     return base_url.rstrip("/").removesuffix("/v1")
-
-
-# What is reported of a delta, and the key that holds it; nothing of those that are whole only at the end of the block.
-_DELTAS: dict[str, tuple[Callable[[Any, int], Event], str] | None] = {
-    "text_delta": (TextDelta, "text"),
-    "thinking_delta": (ThinkingDelta, "thinking"),
-    "input_json_delta": (InputDelta, "partial_json"),
-    "signature_delta": None,
-    "citations_delta": None,
-    "compaction_delta": None,
-}
-
-
-def _event_of(raw: dict[str, Any], fold: Fold) -> Event | None:
-    """What a run reports of one event of the stream."""
-    kind = raw["type"]
-    if kind == "content_block_delta":
-        delta = raw["delta"]
-        if delta["type"] not in _DELTAS:
-            return UnknownEvent(copy_json(raw))
-        shown = _DELTAS[delta["type"]]
-        return shown and shown[0](delta[shown[1]], raw["index"])
-    if kind == "content_block_stop":
-        return _block_event(raw["index"], fold.blocks[raw["index"]], fold)
-    if kind in ("message_start", "content_block_start", "message_delta"):
-        return None
-    return UnknownEvent(raw)
-
-
-def _block_event(index: int, block: Block, fold: Fold) -> Event:
-    block = copy_json(block)  # the consumer may change it
-    kind = str(block.get("type"))
-    if kind in ("server_tool_use", "mcp_tool_use"):
-        return ServerToolCall(str(block.get("id")), str(block.get("name")), block.get("input"))
-    if kind.endswith("_tool_result"):
-        content = block.get("content")
-        error = content.get("error_code") if isinstance(content, dict) else None
-        name = next((b.get("name") for b in fold.blocks if b.get("id") == block.get("tool_use_id")), None)
-        name = str(name or kind.removesuffix("_tool_result"))
-        return ServerToolResult(str(block.get("tool_use_id")), name, len(encode(content)), error, block)
-    return ContentBlockStop(index, block)

@@ -112,6 +112,7 @@ class APIError(AgentKitError):
     Attributes:
         message: What went wrong, without secrets.
         type: The wire's `error.type`, where there was one.
+        error_code: The wire's `error.details.error_code`, where there was one.
         status: The HTTP status, or None where there was no reply.
         request_id: The `request-id` of the reply, to quote to the provider.
         attempts: How many times the request was sent.
@@ -136,6 +137,7 @@ class APIError(AgentKitError):
         self.message = message
         self.status = status
         self.type = type
+        self.error_code: str | None = None
         self.request_id = request_id
         self.retryable = self.retryable_default if retryable is None else retryable
         self.retry_after = retry_after
@@ -303,10 +305,12 @@ def status_error(
         cls = _BY_TYPE.get(kind or "", APIStatusError)
     else:
         cls = _BY_STATUS.get(status) or (InternalServerError if status >= 500 else APIStatusError)
+    more = details.get("details")
+    code = more.get("error_code") if isinstance(more, dict) else None
     retryable = cls.retryable_default if should_retry is None else should_retry
-    if _is_permanent(details, message):
+    if _is_permanent(details, code, message):
         retryable = False
-    return cls(
+    failure = cls(
         message[:2000],
         status=status,
         type=kind,
@@ -314,13 +318,13 @@ def status_error(
         retryable=retryable,
         retry_after=retry_after,
     )
+    failure.error_code = code if isinstance(code, str) else None
+    return failure
 
 
-def _is_permanent(error: dict[str, Any], message: str) -> bool:
+def _is_permanent(error: dict[str, Any], code: Any, message: str) -> bool:
     """Whether no wait helps: a spend limit, or a gateway's 500 that means a bad request."""
-    details = error.get("details")
-    code = str(details.get("error_code")) if isinstance(details, dict) else None
-    return code in _SPEND_CODES or error.get("code") == "invalid_request" or bool(_SPEND_TEXT.search(message))
+    return str(code) in _SPEND_CODES or error.get("code") == "invalid_request" or bool(_SPEND_TEXT.search(message))
 
 
 def _plain(body: Any) -> str:

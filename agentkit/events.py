@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from agentkit.messages import Block, Citation, Usage
 
 __all__ = [
+    "CacheMiss",
     "ContentBlockStop",
     "Event",
     "InputDelta",
@@ -53,6 +54,14 @@ class TurnStart(_Event):
 
     type: ClassVar[Literal["turn_start"]] = "turn_start"
     turn: int
+
+
+@dataclass(slots=True)
+class CacheMiss(_Event):
+    """The next request will not be read from the prompt cache as far as it could be: `reasons` says why, in words."""
+
+    type: ClassVar[Literal["cache_miss"]] = "cache_miss"
+    reasons: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -213,6 +222,7 @@ class RunEnd(_Event):
 
 Event: TypeAlias = (
     TurnStart
+    | CacheMiss
     | TextDelta
     | ThinkingDelta
     | InputDelta

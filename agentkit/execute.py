@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -17,7 +19,7 @@ from agentkit.errors import ToolError
 from agentkit.events import Event, ToolCall, ToolHeld, ToolProgress, ToolResult
 from agentkit.messages import Block, copy_json, encode
 from agentkit.settings import Limits
-from agentkit.tool_results import as_content
+from agentkit.tool_results import as_content, as_text
 from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Call, Outcome, Transcript
 
@@ -28,6 +30,9 @@ __all__ = ["Calls"]
 
 _Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 _logger = logging.getLogger("agentkit.tools")
+_CODE_WAITS = 240.0
+"""Seconds that a call from code may take, results on their way included: after 270 the code gets a TimeoutError.
+Source: messages-api.md section 11."""
 _MAY_HAVE_RUN = "The outcome is unknown: it may or may not have taken effect. Check before repeating it."
 
 
@@ -61,6 +66,7 @@ class Calls:
         timeout: Seconds for a tool that declares none.
         deadline: When the run ends, on anyio's clock.
         clock: Active seconds since the run began.
+        available: All names that the request offers, for results that refer to tools; None: those of `tools`.
     """
 
     def __init__(
@@ -73,9 +79,11 @@ class Calls:
         timeout: float,
         deadline: float,
         clock: Callable[[], float],
+        available: Collection[str] | None = None,
     ) -> None:
         self._transcript = transcript
         self._tools = tools
+        self._available = tools if available is None else available
         self._deps = deps
         self._timeout = timeout
         self._deadline = deadline
@@ -84,6 +92,7 @@ class Calls:
         # Threads that were given up keep their place until they end, so there are more than slots.
         self._threads = anyio.CapacityLimiter(4 * limits.max_parallel_tools)
         self._early: dict[str, _Early] = {}
+        self._answer_by = inf  # what code waits for
         self._background: Background | None = None
         self._group: TaskGroup | None = None
         self._jobs: list[_Job] = []  # until the group is open
@@ -93,7 +102,7 @@ class Calls:
     def offer(self, block: Block) -> None:
         """Starts a complete `tool_use` of a turn that still streams, if it is safe to: a valid call of a read tool."""
         tool = self._tools.get(str(block.get("name")))
-        if tool is None or not tool.is_read or tool.needs_approval:
+        if tool is None or not tool.is_read or tool.needs_approval or block.get("toolset_name"):
             return
         try:
             arguments = tool.validate(block.get("input"))
@@ -109,15 +118,26 @@ class Calls:
         self._early.clear()
 
     async def run(self, calls: Sequence[Call]) -> AsyncGenerator[Event]:
-        """Runs `calls` at the same time; each writes its own entries, and its events come as they happen."""
+        """Runs `calls` at the same time; each writes its own entries, and its events come as they happen.
+
+        Calls of one toolset run one after the other, in the order of the turn.
+        """
+        self._answer_by = anyio.current_time() + _CODE_WAITS
+        toolsets: dict[str, list[Call]] = {}
         for call in calls:
-            self._submit(partial(self._run, call))
+            if toolset := call.block.get("toolset_name"):
+                toolsets.setdefault(str(toolset), []).append(call)
+            else:
+                self._submit(partial(self._run, call))
+        for members in toolsets.values():
+            self._submit(partial(self._run_in_order, members))
         left = len(calls)
         while left:
             event = await self._next_event()
             left -= isinstance(event, ToolResult | ToolHeld)
             yield event
         self._early.clear()
+        self._answer_by = inf
 
     async def close(self) -> None:
         """Cancels what still runs and waits for it to be written down."""
@@ -152,6 +172,22 @@ class Calls:
             await self._wake.wait()
         return self._events.popleft()
 
+    async def _run_in_order(self, calls: Sequence[Call]) -> None:
+        """Calls of one toolset: what follows a failure is not run. Source: messages-api.md section 9."""
+        for call in calls:
+            before = self._members_before(call)
+            if failed := [other for other in before if other.outcome not in (None, "done")]:
+                text = f"Not executed: {failed[0].block.get('name')}, an earlier call of this toolset, did not succeed."
+                self._end(call, _Ended("not_run", text))
+            elif call.decision is None and any(other.state == "held" for other in before):
+                self._hold(call)
+            else:
+                await self._run(call)
+
+    def _members_before(self, call: Call) -> list[Call]:
+        earlier = takewhile(lambda other: other.call_id != call.call_id, self._transcript.calls.values())
+        return [other for other in earlier if other.block.get("toolset_name") == call.block["toolset_name"]]
+
     async def _run(self, call: Call) -> None:
         """One call, from where its entries say it is to its end."""
         tool = self._tools.get(str(call.block.get("name")))
@@ -172,8 +208,7 @@ class Calls:
             self._end(call, _Ended("failed", as_content(error.content)))
             return
         if held:
-            self._transcript.hold(call)
-            self._emit(ToolHeld(call.call_id, tool.name, copy_json(call.block.get("input"))))
+            self._hold(call)
             return
         tool_use_id = str(call.block["id"])
         early = self._early.get(tool_use_id)
@@ -182,7 +217,7 @@ class Calls:
             return
         async with self._slots:
             await checkpoint_if_cancelled()
-            await self._run_started(call, partial(self._call, tool, call.call_id, tool_use_id, arguments))
+            await self._run_started(call, partial(self._call, tool, call.call_id, call.block, arguments))
 
     async def _run_started(self, call: Call, enter: Callable[[], Awaitable[_Ended]]) -> None:
         self._transcript.start(call)
@@ -201,39 +236,52 @@ class Calls:
         with early.scope:
             async with self._slots:
                 await checkpoint_if_cancelled()
-                early.ended = await self._call(tool, self._transcript.call_id(id_), id_, arguments)
+                early.ended = await self._call(tool, self._transcript.call_id(id_), early.block, arguments)
             early.ready.set()
 
     async def _ended_early(self, early: _Early) -> _Ended:
         await early.ready.wait()
         return early.ended
 
-    async def _call(self, tool: Tool, call_id: str, tool_use_id: str, arguments: dict[str, Any]) -> _Ended:
+    async def _call(self, tool: Tool, call_id: str, block: Block, arguments: dict[str, Any]) -> _Ended:
         """Enters the tool. Whatever it does, one end comes out, unless the run itself is cancelled."""
         began = anyio.current_time()
         seconds = self._timeout if tool.timeout is None else tool.timeout
+        if from_code := _is_from_code(block):
+            seconds = min(seconds, _CODE_WAITS, max(self._answer_by - began, 0))
         progress = partial(self._progress, call_id, tool.name)
         ctx = RunContext(
             deps=self._deps,
             run_id=self._transcript.run_id,
             call_id=call_id,
-            tool_use_id=tool_use_id,
+            tool_use_id=str(block["id"]),
             tool_name=tool.name,
             deadline=min(began + seconds, self._deadline),
             report=progress,
         )
         with anyio.CancelScope(deadline=began + seconds) as scope:
-            ended = await self._enter(tool, ctx, arguments, progress)
+            ended = await self._enter(tool, ctx, arguments, progress, whole=from_code)
         if scope.cancelled_caught:
-            ended = _Ended("timed_out", f"Timed out after {seconds:g} seconds. {_MAY_HAVE_RUN}")
+            ended = _Ended("timed_out", f"Timed out after {seconds:.6g} seconds. {_MAY_HAVE_RUN}")
         ended.seconds = anyio.current_time() - began
         return ended
 
     async def _enter(
-        self, tool: Tool, ctx: RunContext[Any], arguments: dict[str, Any], progress: Callable[[str], None]
+        self,
+        tool: Tool,
+        ctx: RunContext[Any],
+        arguments: dict[str, Any],
+        progress: Callable[[str], None],
+        *,
+        whole: bool,
     ) -> _Ended:
         try:
-            return _Ended("done", await tool.run(ctx, arguments, threads=self._threads, progress=progress))
+            content = await tool.run(ctx, arguments, threads=self._threads, progress=progress, whole=whole)
+            if unknown := self._unknown_references(content):
+                return _Ended(
+                    "failed", f"The result refers to tools that this run does not have: {', '.join(unknown)}."
+                )
+            return _Ended("done", content)
         except ToolError as error:
             return _Ended("failed", error.content)
         except (SystemExit, KeyboardInterrupt):
@@ -257,13 +305,27 @@ class Calls:
             _logger.warning("needs_approval of %s failed", tool.name, exc_info=error)
             return True
 
+    def _hold(self, call: Call) -> None:
+        self._transcript.hold(call)
+        self._emit(ToolHeld(call.call_id, str(call.block.get("name")), copy_json(call.block.get("input"))))
+
+    def _unknown_references(self, content: str | list[Block]) -> list[str]:
+        """Source: messages-api.md section 10.4: the API refuses the whole request for one."""
+        blocks = [] if isinstance(content, str) else content
+        named = [str(block["tool_name"]) for block in blocks if block.get("type") == "tool_reference"]
+        return [name for name in named if name not in self._available]
+
     def _end(self, call: Call, ended: _Ended) -> None:
         content = ended.content
-        if call.decision and call.decision.action == "edit" and ended.outcome != "unknown":
+        if _is_from_code(call.block):  # code may parse it, so nothing is added
+            content = as_text(content)
+        elif call.decision and call.decision.action == "edit" and ended.outcome != "unknown":
             notice = {"type": "text", "text": f"The user changed the input to {encode(call.decision.input).decode()}."}
             blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
             content = [notice, *(block for block in blocks if block["type"] != "text" or block["text"].strip())]
         block: Block = {"type": "tool_result", "tool_use_id": call.block["id"], "content": content}
+        if "toolset_name" in call.block:
+            block["toolset_name"] = call.block["toolset_name"]
         if ended.outcome != "done":
             block["is_error"] = True
         self._transcript.end(call, ended.outcome, block, self._clock())
@@ -286,6 +348,12 @@ class Calls:
         near = difflib.get_close_matches(name, self._tools, n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(self._tools) or 'none'}."
         return f"There is no tool {name!r}. {hint}"
+
+
+def _is_from_code(block: Block) -> bool:
+    """Whether code that the API runs has made the call. Source: messages-api.md section 11."""
+    caller = block.get("caller")
+    return isinstance(caller, dict) and str(caller.get("type")).startswith("code_execution_")
 
 
 def _input_of(call: Call) -> Any:

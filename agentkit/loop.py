@@ -8,45 +8,63 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agentkit.events import ContentBlockStop, Event, TurnEnd, TurnRestarted, TurnStart
+from agentkit.errors import APIError
+from agentkit.events import ContentBlockStop, Event, Retry, TurnEnd, TurnRestarted, TurnStart
 from agentkit.execute import Calls
-from agentkit.messages import Block, Prompt, as_messages, copy_json, encode, final_text, sent_content
+from agentkit.healing import ask, heal
+from agentkit.ledger import Ledger
+from agentkit.messages import Prompt, as_messages, copy_json, encode, final_text, sent_content
 from agentkit.request import Request
 from agentkit.settings import Limits
-from agentkit.step import AFTER, Answer, CallModel, CallTools, Finish, next_step
+from agentkit.step import Answer, CallModel, CallTools, Finish, next_step, reaction_to
 from agentkit.transcript import Call, Outcome, Transcript
 
 if TYPE_CHECKING:
     from agentkit.output import Output
 
-__all__ = ["Send", "begin", "loop", "within"]
+__all__ = ["Send", "begin", "loop", "request_now"]
 
 Send: TypeAlias = Callable[[Transcript, Request], AsyncGenerator[Event]]
 """Asks for one model turn; the last event is the `TurnEnd`."""
 
 
-def begin(transcript: Transcript, run_id: str, prompt: Prompt | None) -> None:
+def begin(
+    transcript: Transcript,
+    run_id: str,
+    prompt: Prompt | None,
+    *,
+    asks: tuple[str, str] | None = None,
+    runs_at_end_turn: bool = False,
+) -> None:
     """Begins a run with `prompt`, or resumes one with None.
 
     New input can only follow when nothing is owed, so calls that have not ended are ended first, truthfully.
+
+    Args:
+        transcript: The log so far.
+        run_id: Names the run.
+        prompt: What the user says.
+        asks: Model and endpoint that are asked, where they are known.
+        runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run.
 
     Raises:
         ConfigurationError: The prompt has no known shape, or something that JSON has not.
         TranscriptError: The API would refuse it.
     """
+    if asks:
+        ask(transcript, *asks)
     if prompt is None:
-        transcript.begin(run_id, None)
+        transcript.begin(run_id, None, asks=asks, runs_at_end_turn=runs_at_end_turn)
         return
     messages = json.loads(encode(as_messages(prompt)))  # a copy: the caller may change theirs
     for call in transcript.unended():
         outcome, text = _why_not_ended(transcript, call)
-        result: Block = {"type": "tool_result", "tool_use_id": call.block["id"], "content": text, "is_error": True}
-        transcript.end(call, outcome, result)
-    transcript.begin(run_id, messages)
+        transcript.end(call, outcome, call.closing(text))
+    transcript.begin(run_id, messages, asks=asks, runs_at_end_turn=runs_at_end_turn)
 
 
 def _why_not_ended(transcript: Transcript, call: Call) -> tuple[Outcome, str]:
-    if AFTER.get(transcript.stop_reason or "") != "run calls":
+    if reaction_to(transcript) != "run calls":
         return "not_run", f"This call was cut off (stop_reason {transcript.stop_reason}) and has not run."
     if call.state == "started":
         return "unknown", "The process stopped while this call ran: its outcome is unknown. Check before repeating it."
@@ -75,6 +93,7 @@ async def loop(
         clock: Active seconds since the run began.
         output: What the answer is to be a value of.
     """
+    ledger = Ledger(request, transcript)
     try:
         while True:
             match next_step(transcript, limits, clock()):
@@ -84,17 +103,19 @@ async def loop(
                 case CallModel(room):
                     calls.forget_early()
                     yield TurnStart(transcript.turns + 1)
+                    miss, sent = ledger.look()
+                    if miss:
+                        yield miss
                     # Right here, and not in a generator of its own: each one that an event goes through has its cost.
-                    async with aclosing(send(transcript, within(request, room))) as events:
-                        async for event in events:
-                            if isinstance(event, ContentBlockStop):
-                                if event.block.get("type") == "tool_use":
-                                    calls.offer(event.block)
-                            elif isinstance(event, TurnEnd):
-                                transcript.take_turn(copy_json(event.message), event.request_id, clock(), event.cost)
-                            elif isinstance(event, TurnRestarted):
-                                calls.forget_early()
-                            yield event
+                    try:
+                        async with aclosing(send(transcript, request_now(request, transcript, room))) as events:
+                            async for event in events:
+                                _take(event, transcript, calls, clock, sent)
+                                yield event
+                    except APIError as error:
+                        if not heal(transcript, error):
+                            raise
+                        yield Retry(error.attempts, 0.0, str(error))
                 case CallTools(due):
                     async with aclosing(calls.run(due)) as events:
                         async for event in events:
@@ -109,6 +130,19 @@ async def loop(
         await calls.close()
 
 
+def _take(
+    event: Event, transcript: Transcript, calls: Calls, clock: Callable[[], float], sent: dict[str, Any] | None
+) -> None:
+    """What the run does with an event of a model turn."""
+    if isinstance(event, ContentBlockStop):
+        if event.block.get("type") == "tool_use":
+            calls.offer(event.block)
+    elif isinstance(event, TurnEnd):
+        transcript.take_turn(copy_json(event.message), event.request_id, clock(), event.cost, sent)
+    elif isinstance(event, TurnRestarted):
+        calls.forget_early()
+
+
 def _checked(transcript: Transcript, output: Output[Any] | None, finish: Finish) -> Finish | None:
     """The end of a run, or None if its answer fits no `output` and the model was asked, once, to put it right."""
     if output is None or transcript.last is None or finish.reason not in ("end_turn", "stop_sequence"):
@@ -120,13 +154,18 @@ def _checked(transcript: Transcript, output: Output[Any] | None, finish: Finish)
     except InvalidOutput as error:
         if transcript.repairs:
             return Finish("invalid_output", str(error))
-        transcript.repair(output.repair(error))
+        transcript.operate("repair_output", content=[{"type": "text", "text": output.repair(error)}])
         return None
     return finish
 
 
-def within(request: Request, room: int | None) -> Request:
-    """The request, asking for no more output than there is `room` for in tokens; None is no limit."""
+def request_now(request: Request, transcript: Transcript, room: int | None) -> Request:
+    """The request as it is sent next, asking for no more output than there is `room` for in tokens; None: no limit."""
+    if transcript.drops_blocks:
+        binding = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+        thinking = {"type": "adaptive", **(request.params.get("thinking") or {}), **binding}
+        betas = (*request.betas, "thinking-binding-controls-2026-08-01")
+        request = replace(request, params={**request.params, "thinking": thinking}, betas=betas)
     if room is None or room >= request.max_tokens:
         return request
     return replace(request, max_tokens=room)

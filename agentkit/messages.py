@@ -227,7 +227,7 @@ def citations_of(content: Iterable[Block], pages: Mapping[str, str] | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and server-tool requests. Null and missing fields of the wire are 0. Source: messages-api.md section 6.
+    """Tokens, server-tool requests, and why the prompt cache did not hold. Null and missing fields of the wire are 0.
 
     Attributes:
         input_tokens: Input that was neither read from the cache nor written to it.
@@ -236,6 +236,9 @@ class Usage:
         cache_creation_input_tokens: Input written to the cache.
         web_search_requests: Searches of the server tool.
         web_fetch_requests: Fetches of the server tool.
+        cache_miss_reasons: What broke the cache, as it was known before sending; one text for each time.
+
+    Source: messages-api.md section 6.
     """
 
     input_tokens: int = 0
@@ -244,16 +247,27 @@ class Usage:
     cache_creation_input_tokens: int = 0
     web_search_requests: int = 0
     web_fetch_requests: int = 0
+    cache_miss_reasons: tuple[str, ...] = ()
 
     @classmethod
     def from_wire(cls, usage: Any) -> Usage:
-        """The `usage` of one message."""
+        """The `usage` of one message: of all its `iterations`, where it has them, since its totals leave some out."""
         if not isinstance(usage, dict):
             return cls()
         server = usage.get("server_tool_use")
         server = server if isinstance(server, dict) else {}
-        found = [usage.get(name) for name in cls.__slots__[:4]] + [server.get(name) for name in cls.__slots__[4:]]
-        return cls(*(count if isinstance(count, int) else 0 for count in found))
+        tokens: list[Any] = [
+            sum(_count(part.get(name)) for part in _iterations_of(usage)) for name in cls.__slots__[:4]
+        ]
+        return cls(*tokens, *(_count(server.get(name)) for name in cls.__slots__[4:6]))
+
+    @classmethod
+    def of_last_prompt(cls, usage: Any) -> Usage:
+        """Of the last time in one message that the model was asked: its tokens are those of the conversation so far."""
+        if not isinstance(usage, dict):
+            return cls()
+        asked = [part for part in _iterations_of(usage) if part.get("type", "message") in _ASKED]
+        return cls.from_wire({**(asked or [usage])[-1], "iterations": None})
 
     @property
     def total_tokens(self) -> int:
@@ -263,6 +277,20 @@ class Usage:
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        counts = {name: getattr(self, name) for name in self.__slots__}
+        return {**counts, "cache_miss_reasons": list(self.cache_miss_reasons)}
+
+
+_ASKED = ("message", "fallback_message")
+
+
+def _iterations_of(usage: dict[str, Any]) -> list[dict[str, Any]]:
+    iterations = usage.get("iterations")
+    parts = [part for part in iterations if isinstance(part, dict)] if isinstance(iterations, list) else []
+    return parts or [usage]
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0

@@ -58,6 +58,16 @@ class Portal:
             portal.call(portal.stop)
             thread.join()
 
+    def abandon(self, closing: Callable[[], Awaitable[None]]) -> None:
+        """Ends the thread after `closing` has run in it, and does not wait: what the garbage collector may call."""
+
+        def end() -> None:
+            self.call(closing)
+            self.close()
+
+        if self._portal is not None:
+            threading.Thread(target=end, name="agentkit ends", daemon=True).start()
+
     def _open(self) -> BlockingPortal:
         with self._lock:
             if self._portal is None:

@@ -19,6 +19,7 @@ from agentkit.messages import (
     sent_content,
     text_of,
 )
+from agentkit.record import CallRecord, Search, searches_of, tool_calls_of
 from agentkit.step import Finish
 from agentkit.transcript import Transcript
 
@@ -102,6 +103,19 @@ class RunResult:
         pages = fetched_pages(block for message in turns for block in message.get("content") or ())
         return list(citations_of(self._answer, pages))
 
+    @property
+    def searches(self) -> list[Search]:
+        """What the API ran itself in this run, in order: searches, fetches, code, tool searches, advisors, MCP tools.
+
+        One that failed has the wire's error code as its `error`.
+        """
+        return searches_of(self._transcript.entries, self._transcript.run_from)
+
+    @property
+    def tool_calls(self) -> list[CallRecord]:
+        """The calls of your tools in this run, in order, with how each ended."""
+        return tool_calls_of(self._transcript.entries, self._transcript.run_from)
+
     @cached_property
     def messages(self) -> list[Message]:
         """The conversation in wire shape, as it is sent; calls without a result are shown closed."""
@@ -114,7 +128,11 @@ class RunResult:
 
     @property
     def cost(self) -> float | None:
-        """US dollars of the run, resumes included; None where the price of a turn is not known."""
+        """US dollars of the run, resumes included, by Anthropic's price list.
+
+        None, never 0, where the price of a turn is not known: another provider (gateways have prices of their own), a
+        model that genai-prices does not know, or no genai-prices (extra `prices`). `Preview.cost_unknown` says which.
+        """
         return self._transcript.cost
 
     @property

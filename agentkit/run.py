@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -80,6 +80,7 @@ class Run:
             timeout=self._tool_timeout,
             deadline=self._deadline,
             clock=clock,
+            available=_offered(self._request),
         )
         self._events = loop(self._transcript, self._send, calls, self._request, self._limits, clock, self._output)
         self._step = stoppable()
@@ -185,6 +186,18 @@ class Run:
             seconds=result.seconds,
             run_id=self.run_id,
         )
+
+
+def _offered(request: Request) -> Collection[str]:
+    """The names that a tool may refer to: those of the request, and any name where an MCP server has its own."""
+    if any(tool.get("type") == "mcp_toolset" for tool in request.tools):
+        return _AnyName()
+    return {str(tool.get("name")) for tool in request.tools}
+
+
+class _AnyName(frozenset[str]):
+    def __contains__(self, name: object) -> bool:
+        return True
 
 
 class _Text:

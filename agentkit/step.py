@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from agentkit.settings import Limits
 from agentkit.transcript import Call, Transcript
 
-__all__ = ["AFTER", "Answer", "CallModel", "CallTools", "Finish", "Step", "next_step"]
+__all__ = ["AFTER", "Answer", "CallModel", "CallTools", "Finish", "Step", "next_step", "reaction_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def next_step(transcript: Transcript, limits: Limits, elapsed: float) -> Step:
     unended = transcript.unended()
     if transcript.calls and not unended:
         return Answer()
-    reaction = AFTER.get(transcript.stop_reason or "")
+    reaction = reaction_to(transcript)
     if reaction == "run calls" and unended:
         return _call_tools(transcript, unended, limits, elapsed)
     if transcript.waiting:
@@ -86,6 +86,14 @@ def next_step(transcript: Transcript, limits: Limits, elapsed: float) -> Step:
     if reaction == "resend":
         return _resend(transcript, limits, elapsed)
     return _finish(transcript, reaction)
+
+
+def reaction_to(transcript: Transcript) -> Reaction | None:
+    """What follows the last model turn; None after a stop reason that is not known."""
+    stop_reason = transcript.stop_reason or ""
+    if stop_reason == "end_turn" and transcript.calls and transcript.runs_at_end_turn:
+        return "run calls"
+    return AFTER.get(stop_reason)
 
 
 def _call_model(transcript: Transcript, limits: Limits, elapsed: float) -> Step:

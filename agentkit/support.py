@@ -33,24 +33,46 @@ class Provider:
     Attributes:
         name: What `Client(provider=…)` calls it.
         base_url: Where it is; None where only the user knows. `/v1/messages` is added to it.
-        key_header: The header of an API key: `x-api-key`, or `authorization` for `Bearer`.
+        key_headers: The headers of an API key: `x-api-key`, and `authorization` for `Bearer`.
         version: The `anthropic-version` header.
         server_tools: `all`: every version; `portable`: only the first version of each is to be counted on;
             `none`: it runs none.
+        automatic_cache: Whether it takes `cache_control` at the top level, and an hour as its `ttl`.
+        cache_marks: How many `cache_control` a request may have; gateways put some of their own in.
+        runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run: some servers say no `tool_use`.
     """
 
     name: str
     base_url: str | None
-    key_header: str = "x-api-key"
+    key_headers: tuple[str, ...] = ("x-api-key",)
     version: str = "2023-06-01"
     server_tools: Literal["all", "portable", "none"] = "portable"
+    automatic_cache: bool = False
+    cache_marks: int = 2
+    runs_at_end_turn: bool = False
 
 
-# Source: messages-api.md sections 2, 22 and 23; gateways know 2023-06-01 only.
-ANTHROPIC = Provider(name="anthropic", base_url="https://api.anthropic.com", server_tools="all")
-COMETAPI = Provider(name="cometapi", base_url="https://api.cometapi.com")
-GENERIC = Provider(name="generic", base_url=None)
-LOCAL = Provider(name="local", base_url=None, server_tools="none")  # Ollama, LM Studio, llama.cpp, vLLM
+_EITHER = ("x-api-key", "authorization")  # who knows which one an unknown endpoint reads
+
+# Source: messages-api.md sections 2, 17, 22 and 23; gateways know 2023-06-01 only.
+ANTHROPIC = Provider(
+    name="anthropic",
+    base_url="https://api.anthropic.com",
+    server_tools="all",
+    automatic_cache=True,
+    cache_marks=4,
+)
+COMETAPI = Provider(name="cometapi", base_url="https://api.cometapi.com", cache_marks=3)
+GENERIC = Provider(name="generic", base_url=None, key_headers=_EITHER)
+# Ollama, LM Studio, llama.cpp, vLLM
+LOCAL = Provider(
+    name="local",
+    base_url=None,
+    key_headers=_EITHER,
+    server_tools="none",
+    cache_marks=0,
+    runs_at_end_turn=True,
+)
 PROVIDERS = {provider.name: provider for provider in (ANTHROPIC, COMETAPI, GENERIC, LOCAL)}
 
 

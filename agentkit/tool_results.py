@@ -14,7 +14,7 @@ from agentkit.errors import ToolError
 from agentkit.media import media_type_of
 from agentkit.messages import Block
 
-__all__ = ["HARD_CAP", "TEXT_CAP", "Pieces", "as_content"]
+__all__ = ["HARD_CAP", "TEXT_CAP", "Pieces", "as_content", "as_text"]
 
 TEXT_CAP = 256 * 1024
 """Bytes of text in one result; of longer text the model gets the head and the tail."""
@@ -36,12 +36,16 @@ _BLOCKS = {
 _BYTES = (bytes, bytearray, memoryview)
 
 
-def as_content(value: Any) -> str | list[Block]:
+def as_content(value: Any, *, whole: bool = False) -> str | list[Block]:
     """The content of the `tool_result` for what a tool returned.
 
     Text stays text, None is empty text. Images (PNG, JPEG, GIF, WebP) and PDFs as bytes become blocks, other bytes a
     line with their size and digest. Content blocks stay as they are; so does a list that has some, whose other items
     become blocks. All else is sent as JSON, the way pydantic writes it, NaN and infinity as null.
+
+    Args:
+        value: What it returned.
+        whole: Whether text that is too long is refused, and not cut: code that reads it could not go on.
 
     Raises:
         ToolError: It is of a type that JSON has not, or too large for the API; the text says which.
@@ -49,13 +53,37 @@ def as_content(value: Any) -> str | list[Block]:
     if value is None:
         return ""
     if isinstance(value, str):
-        return _cut(_clean(str.__str__(value)), TEXT_CAP)
+        return _fitted(_clean(str.__str__(value)), whole)
     if isinstance(value, list | tuple) and any(map(_makes_block, value)):
-        return _blocks(value)
+        return _blocks(value, whole)
     if _makes_block(value):
-        blocks = _blocks([value])
+        blocks = _blocks([value], whole)
         return str(blocks[0]["text"]) if isinstance(value, _BYTES) and blocks[0]["type"] == "text" else blocks
-    return _cut(_json(value), TEXT_CAP)
+    return _fitted(_json(value), whole)
+
+
+def as_text(content: str | list[Block]) -> str:
+    """The content of a `tool_result` as one text, for code that called the tool: it can be given nothing else.
+
+    Text blocks and the text of documents stay as they are, each on lines of its own; of a block that has no text one
+    line says what was left out.
+
+    Source: messages-api.md section 11.
+    """
+    return content if isinstance(content, str) else "\n".join(map(_text_of, content))
+
+
+def _text_of(block: Block) -> str:
+    match block:
+        case {"text": str(text)} | {"tool_name": str(text)} | {"source": {"type": "text", "data": str(text)}}:
+            return text
+        case {"content": list(parts)} | {"source": {"content": list(parts)}}:
+            return as_text([part for part in parts if isinstance(part, dict)])
+        case {"source": {"content": str(text)}}:
+            return text
+        case {"source": {"media_type": str(sort)} | {"type": str(sort)}}:
+            return f"[{block['type']} left out ({sort}): code gets text alone]"
+    return f"[{block.get('type')} left out: code gets text alone]"
 
 
 def _makes_block(value: Any) -> bool:
@@ -67,11 +95,11 @@ def _is_block(value: Any) -> bool:
     return known is not None and isinstance(value.get(known[0]), known[1])
 
 
-def _blocks(values: Sequence[Any]) -> list[Block]:
-    """A block for each value; texts that are too long together are each cut to an equal share."""
+def _blocks(values: Sequence[Any], whole: bool) -> list[Block]:
+    """A block for each value; texts that are too long together are each cut to an equal share, unless `whole`."""
     blocks = [_block(item) for item in values]
     texts = [block for block in blocks if block["type"] == "text"]
-    if sum(len(block["text"]) for block in texts) > TEXT_CAP // 4:
+    if not whole and sum(len(block["text"]) for block in texts) > TEXT_CAP // 4:
         for block in texts:
             block["text"] = _cut(block["text"], TEXT_CAP // len(texts))
     size = sum(len(_json(block)) for block in blocks)
@@ -140,6 +168,14 @@ def _clean(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
+def _fitted(text: str, whole: bool) -> str:
+    if not whole:
+        return _cut(text, TEXT_CAP)
+    if len(text) > HARD_CAP // 4 and (size := len(text.encode())) > HARD_CAP:
+        raise ToolError(f"The tool returned text of {size:,} bytes; at most {HARD_CAP:,} can be sent.")
+    return text
+
+
 def _cut(text: str, most: int) -> str:
     """`text` in at most `most` bytes of UTF-8 and a line in the middle that says how much is missing."""
     if len(text) <= most // 4:
@@ -153,9 +189,14 @@ def _cut(text: str, most: int) -> str:
 
 
 class Pieces:
-    """What a generator yields, until it is too much."""
+    """What a generator yields, until it is too much.
 
-    def __init__(self) -> None:
+    Args:
+        whole: As for `as_content`.
+    """
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole
         self._pieces: list[Any] = []
         self._left = HARD_CAP
 
@@ -183,10 +224,14 @@ class Pieces:
         return self._left == 0
 
     def content(self) -> str | list[Block]:
-        """What the model gets: text joined as it stands, other values as JSON, each on a line of its own."""
+        """What the model gets: text joined as it stands, other values as JSON, each on a line of its own.
+
+        Raises:
+            ToolError: It was stopped, but is to be whole.
+        """
         note = [f"\n[… stopped after {HARD_CAP:,} bytes …]"] if self.are_enough else []
         parts: list[Any] = []
         for is_text, pieces in groupby([*self._pieces, *note], key=lambda piece: isinstance(piece, str)):
             run = list(pieces)
             parts += ["".join(run)] if is_text else run
-        return as_content(parts[0] if len(parts) == 1 else parts or None)
+        return as_content(parts[0] if len(parts) == 1 else parts or None, whole=self._whole)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
+import json
 import re
-import threading
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
-from contextlib import aclosing, closing
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import WRAPPER_ASSIGNMENTS, partial
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, overload
 
 import anyio
 
-from agentkit.errors import ToolDefinitionError, ToolError
-from agentkit.messages import Block
+from agentkit.errors import ConfigurationError, ToolDefinitionError
+from agentkit.functions import Report, content_of, entry_of, is_async
+from agentkit.json_schema import misfits
+from agentkit.messages import Block, copy_json, encode
+from agentkit.rules.combination import way_out
+from agentkit.rules.tools import check_tools
 from agentkit.schema import FunctionSchema, GivenSchema, InvalidInput
 from agentkit.signature import source_of
-from agentkit.tool_results import Pieces, as_content
 
 if TYPE_CHECKING:
     # With defaults, so that `Tool` and `RunContext` need no arguments in annotations.
@@ -94,9 +95,15 @@ class Tool(Generic[P, R]):
         strict: Whether the API constrains the input to the schema.
         polls: Whether equal calls in a row are its way of working.
         idempotent: Whether a call whose outcome is unknown may run again.
+        defer_loading: Whether the model sees it only once a tool search has found it.
+        allowed_callers: Who may call it: `direct` for the model, `code_execution_20260120` for code that it runs. This
+            guides the model; every call is checked in the same way, whoever makes it.
+        eager_input_streaming: Whether its input is streamed as it is written, and not checked by the API.
+        input_examples: Inputs that show how it is called. Each must fit.
+        cache_control: A cache mark in wire shape, such as `{"type": "ephemeral", "ttl": "1h"}`.
 
     Raises:
-        ToolDefinitionError: It can't be a tool.
+        ToolDefinitionError: It can't be a tool, or two of its options don't go together.
     """
 
     name: str
@@ -109,6 +116,7 @@ class Tool(Generic[P, R]):
     _call: Callable[P, R]
     _description: str | None
     _schema: FunctionSchema | GivenSchema
+    _options: dict[str, Any]
 
     def __init__(
         self,
@@ -123,6 +131,11 @@ class Tool(Generic[P, R]):
         strict: bool | None = None,
         polls: bool = False,
         idempotent: bool = False,
+        defer_loading: bool | None = None,
+        allowed_callers: Iterable[str] | None = None,
+        eager_input_streaming: bool | None = None,
+        input_examples: Iterable[Mapping[str, Any]] | None = None,
+        cache_control: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ToolDefinitionError(
@@ -139,6 +152,17 @@ class Tool(Generic[P, R]):
         self._set(**{about: getattr(call, about) for about in WRAPPER_ASSIGNMENTS if hasattr(call, about)})
         self._set(__wrapped__=call, _call=call, _description=description, name=name, effect=_effects(effect, name))
         self._set(timeout=timeout, needs_approval=needs_approval, strict=strict, polls=polls, idempotent=idempotent)
+        options = {  # in the order in which they are sent
+            "cache_control": cache_control and dict(cache_control),
+            "strict": strict,
+            "defer_loading": defer_loading,
+            "allowed_callers": [allowed_callers] if isinstance(allowed_callers, str) else _listed(allowed_callers),
+            "eager_input_streaming": eager_input_streaming,
+            "input_examples": _listed(input_examples),
+        }
+        self._set(_options=_as_json({key: value for key, value in options.items() if value is not None}, name))
+        if self._options.keys() - {"strict"}:
+            self._check_options()
 
     def _set(self, **values: Any) -> None:
         self.__dict__.update(values)
@@ -173,9 +197,7 @@ class Tool(Generic[P, R]):
         if self.description:
             definition["description"] = self.description
         definition["input_schema"] = self.input_schema
-        if self.strict is not None:
-            definition["strict"] = self.strict
-        return definition
+        return {**definition, **copy_json(self._options)}
 
     @property
     def is_read(self) -> bool:
@@ -193,6 +215,31 @@ class Tool(Generic[P, R]):
         """
         return self._schema.validate(input)
 
+    def _check_options(self) -> None:
+        """Source: messages-api.md sections 9, 10.4 and 11."""
+        callers = self._options.get("allowed_callers", ["direct"])
+        if not callers or not all(caller and isinstance(caller, str) for caller in callers):
+            raise ToolDefinitionError(f'tool {self.name!r}: allowed_callers must name one or more, such as "direct"')
+        if self.needs_approval and "direct" not in callers:
+            raise ToolDefinitionError(
+                f'tool {self.name!r}: needs_approval can\'t go with allowed_callers without "direct": code waits for a '
+                'call for 270 seconds at most, too short for a human; add "direct", or leave needs_approval out'
+            )
+        for problem in check_tools({"model": "", "tools": [self.definition]}):
+            raise ToolDefinitionError(f"tool {self.name!r}: {way_out(problem)}")
+        for at, example in enumerate(self._options.get("input_examples", ())):
+            if misfit := self._misfit(example):
+                raise ToolDefinitionError(f"tool {self.name!r}: input_examples[{at}] does not fit: {misfit}")
+
+    def _misfit(self, example: Any) -> str | None:
+        try:
+            self.validate(example)
+            return next(misfits(example, self.input_schema), None)  # the API is stricter than pydantic
+        except InvalidInput as error:
+            return str(error)
+        except LookupError:  # a reference that only the API can follow
+            return None
+
     async def run(
         self,
         ctx: RunContext[Any],
@@ -200,6 +247,7 @@ class Tool(Generic[P, R]):
         *,
         threads: anyio.CapacityLimiter,
         progress: Callable[[str], None],
+        whole: bool = False,
     ) -> str | list[Block]:
         """Calls the function and gives its result as the content of a `tool_result`.
 
@@ -211,31 +259,15 @@ class Tool(Generic[P, R]):
             arguments: What `validate` gave.
             threads: The limit for sync functions. A cancelled one is left behind in its thread.
             progress: Gets the texts that the function yields or reports, on this task's thread.
+            whole: Whether a result that is too long is refused, and not cut.
 
         Raises:
             ToolError: The function raised it, or returned what can't be sent.
         """
-        report = _Report(progress)
+        report = Report(progress)
         given = (replace(ctx, report=report),) if self._schema.takes_context else ()
         enter = partial(self._call, *given, **arguments)
-        in_thread = partial(anyio.to_thread.run_sync, limiter=threads, abandon_on_cancel=True)
-        try:
-            if _is_async(self._call):
-                outcome: Any = enter()
-            else:
-                content, outcome = await in_thread(partial(_enter, enter, report))
-                if content is not None:
-                    return content
-            if inspect.isawaitable(outcome):
-                outcome = await outcome
-            if inspect.isasyncgen(outcome):
-                return await _collect_async(outcome, report)
-            if inspect.isgenerator(outcome):
-                return await in_thread(partial(_collect, outcome, report))
-            return as_content(outcome)
-        except ToolError as error:
-            error.content = as_content(error.content)
-            raise
+        return await content_of(enter, on_loop=is_async(self._call), threads=threads, report=report, whole=whole)
 
 
 @overload
@@ -253,6 +285,11 @@ def tool(
     strict: bool | None = None,
     polls: bool = False,
     idempotent: bool = False,
+    defer_loading: bool | None = None,
+    allowed_callers: Iterable[str] | None = None,
+    eager_input_streaming: bool | None = None,
+    input_examples: Iterable[Mapping[str, Any]] | None = None,
+    cache_control: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -267,7 +304,7 @@ def tool(function: Any = None, /, *, name: str | None = None, description: str |
             with `__call__` is taken too.
         name: Another name than the function's.
         description: Another text than the docstring's.
-        **options: As for `Tool`: `effect`, `timeout`, `needs_approval`, `strict`, `polls`, `idempotent`.
+        **options: As for `Tool`, from `effect` on.
 
     Raises:
         ToolDefinitionError: The function can't be a tool; the text names the parameter and says what to do.
@@ -276,23 +313,12 @@ def tool(function: Any = None, /, *, name: str | None = None, description: str |
         return partial(tool, name=name, description=description, **options)
     if isinstance(function, Tool | type) or not callable(function):
         raise ToolDefinitionError(f"{function!r} can't be made a tool: give a function")
-    entry = _entry(function)
+    entry = entry_of(function)
     source = source_of(function)
     named = (getattr(it, "__name__", None) for it in (function, source))
     name = name or next(filter(None, named), type(source).__name__)
     schema = FunctionSchema(entry, name, RunContext)
     return Tool(name=name, description=description, input_schema=schema, call=function, **options)
-
-
-def _entry(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function that a call enters: an object's `__call__`, else itself."""
-    plain = inspect.isroutine(function) or isinstance(function, partial)
-    return function if plain else cast("Any", function).__call__
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    entry = _entry(function)
-    return inspect.iscoroutinefunction(entry) or inspect.isasyncgenfunction(entry)
 
 
 def _effects(effect: Effect, name: str) -> frozenset[str]:
@@ -304,55 +330,14 @@ def _effects(effect: Effect, name: str) -> frozenset[str]:
     return words
 
 
-class _Report:
-    """Progress from wherever the function runs to the task that waits for it."""
-
-    def __init__(self, progress: Callable[[str], None]) -> None:
-        self._progress = progress
-        self._thread = threading.get_ident()
-
-    def __call__(self, text: str) -> None:
-        if threading.get_ident() == self._thread:
-            self._progress(text)
-        else:
-            anyio.from_thread.run_sync(self._progress, text)
-
-    def keep(self, pieces: Pieces, piece: Any) -> bool:
-        """Takes a piece of a generator; false if it is to be stopped."""
-        if text := pieces.add(piece):
-            self(text)
-        if threading.get_ident() != self._thread:
-            anyio.from_thread.check_cancelled()
-        return not pieces.are_enough
+def _listed(items: Iterable[Any] | None) -> list[Any] | None:
+    return None if items is None else list(items)
 
 
-def _enter(function: Callable[[], Any], report: _Report) -> tuple[str | list[Block] | None, Any]:
-    """Runs a sync function in its thread: its content, or what it gave to be awaited on the event loop."""
-    outcome = function()
-    if inspect.isawaitable(outcome) or inspect.isasyncgen(outcome):
-        return None, outcome
-    return _collect(outcome, report) if inspect.isgenerator(outcome) else as_content(outcome), None
-
-
-def _collect(generator: Any, report: _Report) -> str | list[Block]:
-    pieces = Pieces()
-    with closing(generator):
-        for piece in _with_return(generator):
-            if not report.keep(pieces, piece):
-                break
-    return pieces.content()
-
-
-def _with_return(generator: Generator[Any, None, Any]) -> Iterator[Any]:
-    last = yield from generator
-    if last is not None:
-        yield last
-
-
-async def _collect_async(generator: Any, report: _Report) -> str | list[Block]:
-    pieces = Pieces()
-    async with aclosing(generator):
-        async for piece in generator:
-            if not report.keep(pieces, piece):
-                break
-    return pieces.content()
+def _as_json(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """A copy that is the tool's own."""
+    try:
+        own: dict[str, Any] = json.loads(encode(options))
+    except ConfigurationError as error:
+        raise ToolDefinitionError(f"tool {name!r}: {error}") from None
+    return own

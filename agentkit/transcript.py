@@ -8,7 +8,16 @@ A transcript is an append-only log of entries, each a JSON object:
 | `turn` | a message: the model's (`message`, as it came), or the user's (results that are owed, input that waits) |
 | `call` | a call of a client tool was held, started or ended with its result |
 | `decision` | a held call was allowed, denied or edited |
-| `operation` | something was done about the conversation itself: `repair_output` asks for another answer |
+| `operation` | something was done about the conversation itself, mostly a change of what is sent (see below) |
+
+| `operation` | means |
+|---|---|
+| `repair_output` | the model is asked for another answer |
+| `strip_thinking` | thinking so far is no longer sent: another model or endpoint is asked, or the API refused it |
+| `drop_block` | from here on the API is told to drop thinking that it can't verify |
+| `drop_container` | the container has expired: the next request names none, and code that waits in it is abandoned |
+| `abandon_turn` | server tool uses that will never have a result are no longer sent, nor what hangs on them |
+| `compact` | a summary by the API stands for all messages before it |
 
 Everything else here is a fold over the log, kept up to date in O(1) at each append.
 """
@@ -18,48 +27,18 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, cast
 
+from agentkit.call import Call, Decision, Outcome
 from agentkit.errors import ConfigurationError, TranscriptError
+from agentkit.history import History
 from agentkit.messages import Block, Message, Usage, client_calls, copy_json, encode, sent_content
-from agentkit.request import MessageBytes
-from agentkit.rules import Check, Problem
+from agentkit.rules import Problem
 
 __all__ = ["Call", "Decision", "Outcome", "Transcript"]
 
-Outcome = Literal["done", "failed", "denied", "timed_out", "cancelled", "unknown", "not_run"]
 FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a human (or a program of theirs) decided on a held call: see `allow`, `deny` and `edit`."""
-
-    action: Literal["allow", "deny", "edit"]
-    reason: str = ""
-    input: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One `tool_use` of the last model turn.
-
-    Attributes:
-        call_id: Names it within the transcript: `turn:tool_use_id`.
-        block: The `tool_use` block as it came.
-        state: open, held, started or ended.
-        decision: On a held call, once there is one.
-        result: The `tool_result` block, once it has ended.
-        outcome: How it ended.
-    """
-
-    call_id: str
-    block: Block
-    state: Literal["open", "held", "started", "ended"] = "open"
-    decision: Decision | None = None
-    result: Block | None = None
-    outcome: Outcome | None = None
 
 
 class Transcript:
@@ -69,7 +48,7 @@ class Transcript:
         entries: The log.
         calls: Calls of the last model turn by `call_id`, in the order of the turn; empty once they are answered.
         waiting: Input that no turn carries yet.
-        server_open: Ids of server tool uses that have no result yet.
+        history: The messages as they are sent.
         last: The last model turn as it came, None before the first.
         at_model_turn: Whether the last turn is the model's.
         turns: Model turns since the run began (resumes are the same run).
@@ -80,7 +59,11 @@ class Transcript:
         cost: US dollars since the run began; None once a turn has no known price.
         elapsed: Active seconds since the run began.
         container: Id of the container that the API keeps for this conversation.
-        problems: What the API would refuse.
+        thread_id: Id of the last reply, if the messages up to it are still those that were sent.
+        asked: Model and endpoint of the last run, where they are known.
+        runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run: some servers say no `tool_use`.
+        drops_blocks: Whether the API is to drop thinking that it can't verify.
+        healed: Operations since the run began.
     """
 
     def __init__(self) -> None:
@@ -88,7 +71,7 @@ class Transcript:
         self.run_id = ""
         self.calls: dict[str, Call] = {}
         self.waiting: list[Block] = []
-        self.server_open: set[str] = set()
+        self.history = History()
         self.last: dict[str, Any] | None = None
         self.at_model_turn = False
         self.answer_from = 0
@@ -101,28 +84,44 @@ class Transcript:
         self.cost: float | None = 0.0
         self.elapsed = 0.0
         self.container: str | None = None
-        self.problems: list[Problem] = []
+        self.thread_id: str | None = None
+        self.asked: tuple[str, str] | None = None
+        self.runs_at_end_turn = False
+        self.drops_blocks = False
+        self.healed: set[str] = set()
         self._model_turns = 0
         self._context_tokens = 0
         self._counted_bytes = 0
-        self._check = Check()
-        self._body = MessageBytes()
 
     def append(self, entry: dict[str, Any]) -> None:
         """Writes one entry: folds it, then it is part of the log."""
         _FOLDS[entry["entry"]](self, entry)
         self.entries.append(entry)
 
-    def begin(self, run_id: str, messages: Sequence[Message] | None) -> None:
+    def begin(
+        self,
+        run_id: str,
+        messages: Sequence[Message] | None,
+        *,
+        asks: tuple[str, str] | None = None,
+        runs_at_end_turn: bool = False,
+    ) -> None:
         """Begins a run with messages of the caller, or with None a resume, where the limits go on counting.
 
         The last message waits for its turn, if it is the user's; those before it are turns. One entry has it all:
         there is no moment at which a run has begun without its question.
 
+        Args:
+            run_id: Names the run.
+            messages: In wire shape.
+            asks: Model and endpoint that are asked.
+            runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run.
+
         Raises:
             TranscriptError: The API would refuse the messages.
         """
-        self.append({"entry": "run", "run_id": run_id, "resume": messages is None, "messages": list(messages or ())})
+        entry = {"entry": "run", "run_id": run_id, "resume": messages is None, "messages": list(messages or ())}
+        self.append({**entry, "asks": asks, "runs_at_end_turn": runs_at_end_turn})
         if self.problems:
             raise TranscriptError(self.problems[0].message)
         last = messages[-1] if messages else None
@@ -130,14 +129,24 @@ class Transcript:
             raise TranscriptError("the messages end with a tool_use: give its tool_result, or continue with after=")
 
     def take_turn(
-        self, message: dict[str, Any], request_id: str | None, elapsed: float, cost: float | None = None
+        self,
+        message: dict[str, Any],
+        request_id: str | None,
+        elapsed: float,
+        cost: float | None = None,
+        sent: dict[str, Any] | None = None,
     ) -> None:
-        """Appends a model turn: `message` as it came, `cost` in US dollars where it is known."""
-        turn = {"entry": "turn", "role": "assistant", "message": message}
-        self.append({**turn, "request_id": request_id, "elapsed": elapsed, "cost": cost})
+        """Appends a model turn: `message` as it came, `cost` in US dollars where it is known, `sent` of the ledger."""
+        about = {"request_id": request_id, "elapsed": elapsed, "cost": cost, **({"sent": sent} if sent else {})}
+        self.append({"entry": "turn", "role": "assistant", "message": message, **about})
 
     def answer(self) -> None:
-        """Appends the one user turn that follows a model turn: results in call order, then waiting input."""
+        """Appends the one user turn that follows a model turn: results in call order, then waiting input.
+
+        Input closes the turn before it, so what the API still owes in that one is abandoned first.
+        """
+        if self.waiting and self.server_open and not self.calls:
+            self.operate("abandon_turn", why="new input came")
         self.append({"entry": "turn", "role": "user"})
 
     def hold(self, call: Call) -> None:
@@ -168,10 +177,19 @@ class Transcript:
         entry = {"entry": "decision", "call": call_id, "action": decision.action}
         self.append({**entry, "reason": decision.reason, "input": decision.input})
 
-    def repair(self, text: str) -> None:
-        """Asks the model, once, to put its answer right."""
-        content = [{"type": "text", "text": text}]
-        self.append({"entry": "operation", "operation": "repair_output", "content": content})
+    def operate(self, operation: str, **about: Any) -> None:
+        """Writes an operation: see the top of this file."""
+        self.append({"entry": "operation", "operation": operation, **about})
+
+    @property
+    def server_open(self) -> set[str]:
+        """Ids of server tool uses that have no result yet."""
+        return self.history.server_open
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What the API would refuse, whatever follows."""
+        return self.history.problems
 
     @property
     def stop_reason(self) -> str | None:
@@ -189,15 +207,15 @@ class Transcript:
 
     def input_estimate(self) -> int:
         """Tokens of the next request, roughly: what the API counted last, and a third of the bytes since."""
-        return self._context_tokens + (self._body.size - self._counted_bytes) // 3
+        return self._context_tokens + (self.history.body.size - self._counted_bytes) // 3
 
     def refused(self, *, container: bool = True) -> list[Problem]:
         """What the API would refuse if the history were sent as it is."""
-        return self.problems or self._check.end(container=container)
+        return self.history.refused(container=container)
 
     def message_parts(self) -> list[bytes]:
         """The JSON array of messages, in a few large parts."""
-        return self._body.parts()
+        return self.history.body.parts()
 
     def call_id(self, tool_use_id: str) -> str:
         """What a call of the next model turn will be called."""
@@ -207,15 +225,11 @@ class Transcript:
         """The history in wire shape, as it is sent; calls without a result are shown closed, waiting input follows."""
         closed = self.branch()
         for call in closed.unended():
-            closed.end(
-                call,
-                "not_run",
-                {"type": "tool_result", "tool_use_id": call.block["id"], "content": _OPEN, "is_error": True},
-            )
+            closed.end(call, "not_run", call.closing(_OPEN))
         if closed.calls or closed.waiting:
             closed.server_open.clear()
             closed.answer()
-        return json.loads(b"".join(closed.message_parts()))  # type: ignore[no-any-return]
+        return cast("list[Message]", closed.history.messages())
 
     def model_turns(self, start: int) -> list[dict[str, Any]]:
         """Messages of the model turns from entry `start` of the log on."""
@@ -225,8 +239,7 @@ class Transcript:
         """A transcript of its own that begins as this one is; encoded bytes are shared."""
         twin = copy.copy(self)
         twin.entries, twin.calls, twin.waiting = self.entries.copy(), self.calls.copy(), self.waiting.copy()
-        twin.server_open, twin.problems = self.server_open.copy(), self.problems.copy()
-        twin._check, twin._body = self._check.copy(), self._body.branch()
+        twin.history, twin.healed = self.history.branch(), self.healed.copy()
         return twin
 
     def dump(self) -> dict[str, Any]:
@@ -254,11 +267,13 @@ class Transcript:
 
     def _on_run(self, entry: dict[str, Any]) -> None:
         self.run_id = entry["run_id"]
+        self.asked = tuple(entry["asks"]) if entry.get("asks") else None
+        self.runs_at_end_turn = bool(entry.get("runs_at_end_turn"))
         if entry["resume"]:
             return
+        self.healed = set()
         self.turns = self.pauses = self.tool_calls = self.repairs = 0
-        self.usage, self.cost, self.elapsed = Usage(), 0.0, 0.0
-        self.run_from = len(self.entries)
+        self.usage, self.cost, self.elapsed, self.run_from = Usage(), 0.0, 0.0, len(self.entries)
         *before, last = entry["messages"]
         for message in before:
             self._give_turn(message)
@@ -278,7 +293,7 @@ class Transcript:
         else:
             if self.calls or self.waiting:
                 self._answer()
-            self._carry(message["role"], content)
+            self.history.add(message["role"], content)
             self.at_model_turn = False
 
     def _on_turn(self, entry: dict[str, Any]) -> None:
@@ -290,9 +305,9 @@ class Transcript:
     def _answer(self) -> None:
         results = [call.result for call in self.calls.values() if call.result]
         if self.server_open and results:  # input would close the turn that the API has not finished
-            self._carry("user", results)
+            self.history.add("user", results)
         else:
-            self._carry("user", results + self.waiting)
+            self.history.add("user", results + self.waiting)
             self.waiting = []
         self.calls = {}
         self.at_model_turn = False
@@ -309,28 +324,20 @@ class Transcript:
         self.pauses = self.pauses + 1 if message.get("stop_reason") == "pause_turn" else 0
         calls = client_calls(content)
         self.calls = {call.call_id: call for call in (Call(f"{self._model_turns}:{b['id']}", b) for b in calls)}
-        self._carry("assistant", content)
-        usage = Usage.from_wire(message.get("usage"))
-        self.usage += usage
-        cost = entry.get("cost")
-        self.cost = None if self.cost is None or cost is None else self.cost + cost
-        self._context_tokens, self._counted_bytes = usage.total_tokens, self._body.size
+        self.history.add("assistant", content)
+        self.thread_id = message.get("id") if content else None
+        self._spend(entry)
         self.elapsed = max(self.elapsed, entry.get("elapsed") or 0.0)
         container = message.get("container")
         if isinstance(container, dict):
             self.container = container.get("id") or self.container
 
-    def _carry(self, role: str, content: list[Block]) -> None:
-        if not content:
-            return
-        self._body.add(role, encode(content)[1:-1])
-        self.problems += self._check.add(role, content)
-        for block in content:
-            kind = str(block.get("type"))
-            if kind in ("server_tool_use", "mcp_tool_use"):
-                self.server_open.add(str(block.get("id")))
-            elif kind != "tool_result" and kind.endswith("_tool_result"):
-                self.server_open.discard(str(block.get("tool_use_id")))
+    def _spend(self, entry: dict[str, Any]) -> None:
+        usage, cost = Usage.from_wire(entry["message"].get("usage")), entry.get("cost")
+        self.usage += replace(usage, cache_miss_reasons=tuple(entry.get("sent", {}).get("cache_misses", ())))
+        self.cost = None if self.cost is None or cost is None else self.cost + cost
+        self._context_tokens = Usage.of_last_prompt(entry["message"].get("usage")).total_tokens
+        self._counted_bytes = self.history.body.size
 
     def _on_call(self, entry: dict[str, Any]) -> None:
         call = self.calls[entry["call"]]
@@ -351,10 +358,36 @@ class Transcript:
         self.calls[entry["call"]] = replace(self.calls[entry["call"]], decision=decision)
 
     def _on_operation(self, entry: dict[str, Any]) -> None:
-        if entry["operation"] != "repair_output":
-            raise ValueError("the operation is one that this agentkit does not know")
-        self.repairs += 1
-        self.waiting.extend(entry["content"])
+        match entry:
+            case {"operation": "repair_output", "content": content}:
+                self.repairs += 1
+                self.waiting.extend(content)
+            case {"operation": "strip_thinking"}:
+                self._rewrite(self.history.without_thinking())
+            case {"operation": "drop_block"}:
+                self.drops_blocks = True
+            case {"operation": "drop_container"}:
+                self.container = None
+                if self.history.refused(container=False):  # code in it waits for results
+                    self._abandon()
+            case {"operation": "abandon_turn"}:
+                self._abandon()
+            case {"operation": "compact", "message": message}:
+                summary = [block for block in message["content"] if block["type"] == "compaction"]
+                self._spend(entry)
+                self._rewrite(History.of([{"role": "assistant", "content": summary}]))
+            case _:
+                raise ValueError("the operation is one that this agentkit does not know")
+        self.healed.add(entry["operation"])
+
+    def _abandon(self) -> None:
+        told = self.history.abandoned_calls()
+        self.waiting[:0] = [{"type": "text", "text": told}] if told else []
+        self._rewrite(self.history.without_open_uses())
+
+    def _rewrite(self, history: History) -> None:
+        self.history, self.thread_id = history, None
+        self._context_tokens = self._counted_bytes = 0  # what the API counted was of other messages
 
 
 _OPEN = "This call has not run."

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import anyio
 
@@ -26,7 +26,10 @@ from agentkit.stream import MAX_REPLY_BYTES, parse_json
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Reply", "exchange", "new_http_client"]
+__all__ = ["Files", "Reply", "exchange", "new_http_client"]
+
+Files: TypeAlias = "Mapping[str, tuple[str, Any, str]]"
+"""The parts of a form: for each its file name, its bytes or an open binary file, and its media type."""
 
 _MAX_ERROR_BYTES = 1 << 20
 _ssl_context: ssl.SSLContext | None = None
@@ -113,16 +116,21 @@ async def exchange(
     headers: Mapping[str, str],
     parts: list[bytes],
     timeout: tuple[float, float, float, float],
+    *,
+    files: Files | None = None,
+    any_status: bool = False,
 ) -> AsyncGenerator[Reply]:
     """Sends one request and gives its reply, which has status 200.
 
     Args:
         http: An `httpx.AsyncClient`, or one with its interface.
-        method: GET or POST.
+        method: Of HTTP, in capitals.
         url: Where to: text, or the parsed `url` of an earlier reply.
         headers: Of the request.
         parts: The body.
         timeout: Seconds to connect, to read, to write, and to get a connection.
+        files: In place of a body, the parts of a form; open files are read as they are sent.
+        any_status: Whether a reply of any status is given, not only one of status 200.
 
     Raises:
         APIError: There is no reply, or it has another status. Redirects are never followed: they would carry
@@ -131,15 +139,16 @@ async def exchange(
     if http.is_closed:
         raise ConfigurationError("the http_client given to Client is closed: it must stay open as long as it is used")
     try:
-        content = _content(parts)
+        content = None if files else _content(parts)
         length = {"content-length": str(sum(map(len, parts)))} if isinstance(content, _Parts) else {}
-        request = http.build_request(method, url, content=content, headers={**headers, **length}, timeout=timeout)
+        body = {"files": files} if files else {"content": content}
+        request = http.build_request(method, url, headers={**headers, **length}, timeout=timeout, **body)
         response = await http.send(request, stream=True, follow_redirects=False)
     except Exception as error:
         _raise_translated(error, reading=False)
     reply = Reply(response)
     try:
-        if reply.status != 200:
+        if reply.status != 200 and not any_status:
             await _raise_refusal(reply, timeout[0])
         yield reply
     except APIError as error:

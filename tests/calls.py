@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,12 @@ class World:
     """A transcript whose last turn calls tools, and what runs the calls."""
 
     def __init__(
-        self, tools: Iterable[Tool], uses: Iterable[dict[str, Any]] = (), timeout: float = 120.0, **limits: Any
+        self,
+        tools: Iterable[Tool],
+        uses: Iterable[dict[str, Any]] = (),
+        timeout: float = 120.0,
+        available: Collection[str] | None = None,
+        **limits: Any,
     ) -> None:
         self.transcript = Transcript()
         self.transcript.begin("run_1", [{"role": "user", "content": [{"type": "text", "text": "Go"}]}])
@@ -31,11 +36,13 @@ class World:
         self.limits = Limits(**limits)
         self.tools = {item.name: item for item in tools}
         self.timeout = timeout
+        self.available = available
         self.uses = list(uses)
+        self.others: list[dict[str, Any]] = []
         self.events: list[Any] = []
 
     def commit(self) -> None:
-        self.transcript.take_turn(reply(*self.uses), "req_1", 0.0)
+        self.transcript.take_turn(reply(*self.others, *self.uses), "req_1", 0.0)
 
     def new_calls(self) -> Calls:
         began = anyio.current_time()
@@ -47,6 +54,7 @@ class World:
             timeout=self.timeout,
             deadline=began + self.limits.max_seconds,
             clock=lambda: anyio.current_time() - began,
+            available=self.available,
         )
 
     @asynccontextmanager

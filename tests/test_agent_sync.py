@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -161,4 +162,16 @@ def test_close_ends_what_runs_with_other_clients_began() -> None:
         agent.close()
         assert portals() == []
         server.wait_until(lambda: server.open_connections == 0)
+        agent.close()
+
+
+def test_a_client_that_nobody_closes_takes_its_thread_and_connections_along() -> None:
+    with ScriptedServer(lambda _: reply(text("Hi."))) as server:
+        agent = Agent("claude-sonnet-4-6")
+        assert agent.run_sync("Hello", client=Client(base_url=server.url)).text == "Hi."
+        gc.collect()
+        server.wait_until(lambda: server.open_connections == 0)
+        for thread in [thread for thread in threading.enumerate() if thread.name.startswith("agentkit")]:
+            thread.join(5)
+        assert portals() == []
         agent.close()

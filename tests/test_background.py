@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 import trio
+from anyio.lowlevel import checkpoint
 
-from agentkit.background import Background
+from agentkit.background import Background, stoppable
 
 pytestmark = pytest.mark.anyio
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
@@ -166,3 +167,93 @@ def test_the_loop_ends_before_its_first_step() -> None:
 
     asyncio.run(main())
     assert entered == []
+
+
+# Steps that are given up.
+
+
+async def for_ever() -> None:
+    await anyio.sleep_forever()
+
+
+async def test_a_step_that_is_not_stopped_gives_what_it_has() -> None:
+    step = stoppable()
+
+    async def seven() -> int:
+        assert step.is_waiting
+        await checkpoint()
+        return 7
+
+    assert await step.wait(seven()) == 7
+    assert not step.is_waiting
+    step.stop()  # nothing waits
+    assert await step.wait(seven()) == 7
+
+
+async def test_a_step_that_is_stopped_gives_nothing_and_the_task_goes_on() -> None:
+    step = stoppable()
+    for _ in range(2):
+        async with anyio.create_task_group() as group:
+            group.start_soon(after_a_moment, step.stop)
+            assert await step.wait(for_ever()) is None
+        await checkpoint()
+
+
+async def test_a_failure_of_a_step_comes_out() -> None:
+    async def fails() -> None:
+        raise KeyError("mine")
+
+    step = stoppable()
+    with pytest.raises(KeyError, match="mine"):
+        await step.wait(fails())
+    assert not step.is_waiting
+
+
+async def test_who_else_cancels_a_step_that_is_stopped_is_heard() -> None:
+    """Both at once: the task must end, and the step must not swallow it."""
+    step = stoppable()
+    ended: list[str] = []
+
+    async def waits() -> None:
+        ended.append(str(await step.wait(for_ever())))
+        await checkpoint()
+        ended.append("went on")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(waits)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+        step.stop()
+    assert "went on" not in ended
+
+
+async def test_a_step_that_stops_itself_goes_on_to_its_end() -> None:
+    step = stoppable()
+
+    async def stops_itself() -> int:
+        step.stop()
+        return 7
+
+    assert await step.wait(stops_itself()) in (7, None)
+    await checkpoint()
+
+
+async def test_a_step_that_swallows_its_end_leaves_nothing_behind() -> None:
+    step = stoppable()
+
+    async def stubborn() -> str:
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            return "all the same"
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(after_a_moment, step.stop)
+        assert await step.wait(stubborn()) == "all the same"
+    await anyio.sleep(0.001)
+    assert await step.wait(checkpoint()) is None
+
+
+async def after_a_moment(act: Callable[[], None]) -> None:
+    await anyio.wait_all_tasks_blocked()
+    act()

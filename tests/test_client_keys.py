@@ -27,6 +27,11 @@ ENV_A, ENV_T, ENV_C = {"ANTHROPIC_API_KEY": A_KEY}, {"ANTHROPIC_AUTH_TOKEN": A_T
 ENV_URL = {"ANTHROPIC_BASE_URL": LOCAL}
 
 
+def either(key: str) -> dict[str, str]:
+    """Both headers: of an endpoint that is not known nobody knows which one it reads."""
+    return {"x-api-key": key, "authorization": f"Bearer {key}"}
+
+
 @pytest.mark.parametrize(
     ("env", "arguments", "url", "credentials"),
     [
@@ -37,13 +42,15 @@ ENV_URL = {"ANTHROPIC_BASE_URL": LOCAL}
         (ENV_C, {}, C_URL, {"x-api-key": C_KEY}),
         (ENV_URL, {}, LOCAL, {}),
         (ENV_URL | ENV_C, {}, LOCAL, {}),
-        (ENV_URL | ENV_A, {}, LOCAL, {"x-api-key": A_KEY}),
+        (ENV_URL | ENV_A, {}, LOCAL, either(A_KEY)),
+        (ENV_URL | ENV_T, {}, LOCAL, {"authorization": f"Bearer {A_TOKEN}"}),
         ({}, {"api_key": "other"}, A_URL, {"x-api-key": "other"}),
         (ENV_A | ENV_C, {"api_key": "other"}, A_URL, {"x-api-key": "other"}),
         (ENV_A, {"auth_token": "other"}, A_URL, {"authorization": "Bearer other"}),
         (ENV_C, {"auth_token": "other"}, A_URL, {"authorization": "Bearer other"}),
-        (ENV_URL, {"base_url": "http://there", "api_key": "other"}, "http://there", {"x-api-key": "other"}),
-        (ENV_A, {"base_url": LOCAL}, LOCAL, {"x-api-key": A_KEY}),
+        (ENV_URL, {"base_url": "http://there", "api_key": "other"}, "http://there", either("other")),
+        (ENV_A, {"base_url": LOCAL}, LOCAL, either(A_KEY)),
+        ({}, {"base_url": LOCAL, "provider": "local", "api_key": "other"}, LOCAL, either("other")),
         (ENV_C, {"base_url": LOCAL}, LOCAL, {}),
         ({}, {"base_url": LOCAL}, LOCAL, {}),
         (ENV_C, {"provider": "cometapi"}, C_URL, {"x-api-key": C_KEY}),
@@ -64,7 +71,7 @@ def test_arguments_beat_the_environment(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     client = Client(**arguments)  # type: ignore[arg-type]
-    headers = client._all_headers(None)
+    headers = client.headers_for(None)
     assert client.base_url == url
     assert {name: headers[name] for name in ("x-api-key", "authorization") if name in headers} == credentials
 
@@ -94,7 +101,7 @@ def test_environment_is_read_when_the_client_is_made(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ANTHROPIC_API_KEY", A_KEY)
     client = Client()
     monkeypatch.setenv("ANTHROPIC_API_KEY", "another")
-    assert client._all_headers(None)["x-api-key"] == A_KEY
+    assert client.headers_for(None)["x-api-key"] == A_KEY
 
 
 def test_unknown_provider_is_refused() -> None:

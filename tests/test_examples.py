@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def run(*command: str, environment: dict[str, str]) -> str:
 
 
 def test_every_example_is_run_here() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"quickstart", "research_bot", "backend"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"quickstart", "research_bot", "backend", "cometapi"}
 
 
 def test_quickstart(environment: dict[str, str]) -> None:
@@ -50,6 +51,21 @@ def test_research_bot_answers_with_sources_and_leaves_a_report(environment: dict
     assert "zipfile" in printed
     assert report["question"] == question
     assert any("zipfile" in source["url"] and source["quotes"] for source in report["sources"])
+
+
+def test_cometapi_streams_with_a_tool_and_shows_its_usage() -> None:
+    with Emulator(dialect="cometapi", pace=0) as gateway:
+        environment = {**os.environ, "COMETAPI_BASE_URL": gateway.url, "COMETAPI_KEY": "emulator"}
+        printed = run(str(EXAMPLES / "cometapi.py"), environment=environment)
+    assert "mean: 6.0" in printed
+    assert "mean: 2.16" in printed
+    used = re.findall(r"(\d+) read from the cache, (\d+) written to it", printed)
+    assert len(used) == 2
+    assert int(used[0][1]) > 1024
+    assert int(used[1][0]) > int(used[0][1])
+    body = gateway.requests[0]
+    assert (body["stream"], body["output_config"]) == (True, {"effort": "low"})
+    assert body["system"][1]["cache_control"] == {"type": "ephemeral"}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from scripted import Message, Request, ScriptedServer, error, reply, server_tool_use, text, tool_use
+from scripted import Message, Request, ScriptedServer, error, reply, server_tool_use, text, thinking, tool_use
 
 from agentkit import Agent, Client, Limits, RunResult, Tool, ToolError, allow, tool
 from agentkit.events import ToolCall
@@ -127,9 +127,36 @@ def limited(messages: list[Message]) -> Message:
     return reply(tool_use("pay", id=f"toolu_{len(called(messages))}", amount=len(called(messages))))
 
 
+def refused_thinking(messages: list[Message]) -> object:
+    if not answered(messages):
+        return reply(thinking("So."), tool_use("pay", id="toolu_a", amount=1))
+    if any(block["type"] == "thinking" for message in messages for block in message["content"]):
+        return error(400, "invalid_request_error", "messages.1.content.0: Invalid `signature` in `thinking` block")
+    return reply(text("All done."))
+
+
+def expired(messages: list[Message]) -> object:
+    if any(str(block.get("text")).startswith("Code that was running") for block in messages[-1]["content"]):
+        return reply(text("All done."))
+    if not called(messages):
+        call = {
+            **tool_use("pay", id="toolu_a", amount=1),
+            "caller": {"type": "code_execution_20260120", "tool_id": "s"},
+        }
+        container = {"id": "container_1", "expires_at": "2026-11-28T00:00:00Z"}
+        return reply(server_tool_use("code_execution", id="s", code="pay(1)"), call, container=container)
+    return error(400, "invalid_request_error", "Container container_1 has expired or does not exist")
+
+
+def abandoned(messages: list[Message]) -> Message:
+    if not called(messages) and len(messages) == 1:
+        return reply(text("I search."), server_tool_use("web_search", id="srvtoolu_1", query="a"), stop="max_tokens")
+    return reply(text("All done."))
+
+
 @dataclass(frozen=True)
 class Scenario:
-    script: Callable[[list[Message]], Message]
+    script: Callable[[list[Message]], object]
     effects: dict[str, int]
     limits: Limits = field(default_factory=Limits)
     then: str | None = None
@@ -142,11 +169,14 @@ SCENARIOS = {
     "mixed": Scenario(mixed, {"pay 1": 1, "pay 2": 1}),
     "approval": Scenario(approval, {"refund 1": 1, "pay 2": 1, "refund 3": 1}),
     "limit then after": Scenario(limited, {"pay 0": 1, "pay 1": 1}, Limits(max_turns=2), then=GO_ON),
+    "thinking refused": Scenario(refused_thinking, {"pay 1": 1}),
+    "container expired": Scenario(expired, {"pay 1": 1}),
+    "turn abandoned": Scenario(abandoned, {}, then=GO_ON),
     "cancel": Scenario(parallel, {"fail no": 1}, cancel_at="fail"),
 }
 
 
-def honest(script: Callable[[list[Message]], Message]) -> Callable[[Request], object]:
+def honest(script: Callable[[list[Message]], object]) -> Callable[[Request], object]:
     """A server that says what the API says: it refuses what breaks a rule."""
 
     def answer(request: Request) -> object:

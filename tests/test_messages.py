@@ -230,7 +230,16 @@ def test_usage_counts_what_is_there() -> None:
         "cache_creation_input_tokens": 0,
         "web_search_requests": 16,
         "web_fetch_requests": 0,
+        "cache_miss_reasons": [],
     }
+
+
+def test_usage_adds_up_why_the_cache_was_missed() -> None:
+    usage = Usage(1, 2, cache_miss_reasons=("system changed",)) + Usage(cache_miss_reasons=("a", "b"))
+    assert usage == Usage(1, 2, cache_miss_reasons=("system changed", "a", "b"))
+    assert usage.as_dict()["cache_miss_reasons"] == ["system changed", "a", "b"]
+    assert usage.total_tokens == 3
+    assert Usage.from_wire({"cache_miss_reasons": ["x"], "server_tool_use": {"cache_miss_reasons": 3}}) == Usage()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from agentkit.cli.options import DEFAULT_MODEL, BaseUrl, DoctorAsJson
-from agentkit.cli.problems import FAILED, reported
+from agentkit.cli.options import DEFAULT_MODEL, BaseUrl, DoctorAsJson, DoctorModel, WithProbe
+from agentkit.cli.problems import FAILED, notice, reported
 from agentkit.terminal import safe_line
 
 if TYPE_CHECKING:
@@ -27,14 +27,24 @@ _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)[^;]*(?:;.*extra *== *['\"](\w+)['\"])?")
 
 
-def doctor(base_url: BaseUrl = None, as_json: DoctorAsJson = False) -> None:
+def doctor(
+    base_url: BaseUrl = None,
+    model: DoctorModel = DEFAULT_MODEL,
+    probe: WithProbe = False,
+    as_json: DoctorAsJson = False,
+) -> None:
     """Look at the configuration, ask the endpoint for its models, and say what is missing. Costs nothing.
+
+    With --probe it finds out what the endpoint supports instead, by some 30 small requests, which cost some cents.
 
     \b
     Exit codes: 0 agents can run · 1 something is in the way, and what to do about it
     """
     with reported():
-        found = examine(base_url)
+        if probe:
+            _probe(base_url, model, as_json=as_json)
+            return
+        found = examine(base_url, model)
         if as_json:
             print(json.dumps(found, indent=2))
         else:
@@ -43,9 +53,50 @@ def doctor(base_url: BaseUrl = None, as_json: DoctorAsJson = False) -> None:
             raise typer.Exit(FAILED)
 
 
-def examine(base_url: str | None = None) -> dict[str, Any]:
+def _probe(base_url: str | None, model: str, *, as_json: bool) -> None:
+    import anyio
+
+    from agentkit.cli.findings import as_dict, show
+    from agentkit.cli.probe import Finding, Probe  # here, so that `--help` is quick
+    from agentkit.client import Client
+
+    client = Client(base_url=base_url)
+    probe = Probe(client, model)
+    tokens_in, tokens_out = probe.most_tokens()
+    cost = _about_cost(client, model, tokens_in, tokens_out)
+    notice(
+        f"{len(probe.questions)} requests to {client.base_url} for {model}: "
+        f"at most about {tokens_in:,} tokens in and {tokens_out:,} out{cost}"
+    )
+
+    async def run() -> list[Finding]:
+        async with client:
+            return await probe.run(_count if sys.stderr.isatty() else lambda done, all_of_them: None)
+
+    found = as_dict(anyio.run(run), client.base_url, model)
+    print(json.dumps(found, indent=2)) if as_json else show(found)
+    if not found["usable"]:
+        notice("nothing else was asked: check the model (--model), the key and the base URL; see `agentkit doctor`")
+        raise typer.Exit(FAILED)
+
+
+def _count(done: int, all_of_them: int) -> None:
+    """Says how far it is, on a line that is cleared at the end."""
+    text = f"{done} of {all_of_them} answered" if done < all_of_them else " " * 40
+    print(f"\r{text}", end="\r", file=sys.stderr, flush=True)
+
+
+def _about_cost(client: Client, model: str, tokens_in: int, tokens_out: int) -> str:
+    from agentkit.prices import cost_of
+
+    usage = {"input_tokens": tokens_in, "output_tokens": tokens_out}
+    cost = cost_of({"model": model, "usage": usage}, client.provider.name)
+    return "" if cost is None else f", ${cost:.2f}"
+
+
+def examine(base_url: str | None = None, model: str = DEFAULT_MODEL) -> dict[str, Any]:
     """What `doctor` finds, as JSON; `usable` says whether agents can run, `advice` what to do next. No secrets."""
-    endpoint = _endpoint(base_url)
+    endpoint = _endpoint(base_url, model)
     return {
         "versions": _versions(),
         "extras": _extras(),
@@ -98,7 +149,7 @@ def _ending(value: str) -> str:
     return str(Secret(value)).removeprefix("Secret('").removesuffix("')")
 
 
-def _endpoint(base_url: str | None) -> dict[str, Any]:
+def _endpoint(base_url: str | None, model: str) -> dict[str, Any]:
     import anyio
 
     from agentkit.client import Client
@@ -114,12 +165,12 @@ def _endpoint(base_url: str | None) -> dict[str, Any]:
             "advice": "see the problem above; `agentkit run --emulator` needs no key",
         }
     began = time.monotonic()
-    found = anyio.run(_ask_for_models, client)
+    found = anyio.run(_ask_for_models, client, model)
     return {
         "url": client.base_url,
         "key": _key_used(client),
         "seconds": round(time.monotonic() - began, 3),
-        "model": _model(),
+        "model": model,
         **found,
     }
 
@@ -130,19 +181,16 @@ def _key_used(client: Client) -> str | None:
     return next((name for name in keys if os.environ.get(name)), None)
 
 
-def _model() -> str:
-    return os.environ.get("AGENTKIT_MODEL") or DEFAULT_MODEL
-
-
-async def _ask_for_models(client: Client) -> dict[str, Any]:
+async def _ask_for_models(client: Client, model: str) -> dict[str, Any]:
     from agentkit.errors import AgentKitError, APIError, AuthenticationError, NotFoundError
 
     status: int | None = 200
     models, listed, problem, advice = None, None, None, 'agentkit run "…"'
     try:
         async with client:
-            answer = await client.get("/v1/models?limit=1000")
-        models, listed = len(answer["data"]), any(model["id"] == _model() for model in answer["data"])
+            seconds = client.timeouts.connect
+            answer = await client.endpoint.ask("GET", "/v1/models?limit=1000", seconds=seconds, repeat=False)
+        models, listed = len(answer["data"]), any(item["id"] == model for item in answer["data"])
     except AuthenticationError as error:
         status, problem = 401, str(error)
         advice = "the key is missing or wrong: set ANTHROPIC_API_KEY to one that this endpoint knows"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from agentkit.cli.options import Host, PauseAfter, Port, ServedCorpus
 from agentkit.cli.problems import notice, reported
@@ -15,9 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["emulate", "opened_corpus"]
 
+DialectName = Annotated[
+    str, typer.Option(metavar="NAME", help="Whose ways to follow: anthropic, or cometapi as it is documented.")
+]
+
 
 def emulate(
-    port: Port = 8808, host: Host = "127.0.0.1", corpus: ServedCorpus = None, pause_after: PauseAfter = 3
+    port: Port = 8808,
+    host: Host = "127.0.0.1",
+    corpus: ServedCorpus = None,
+    pause_after: PauseAfter = 3,
+    dialect: DialectName = "anthropic",
 ) -> None:
     """Serve a local Messages API for trying agents without a key, until Ctrl-C.
 
@@ -28,13 +38,14 @@ def emulate(
     Examples:
       agentkit emulate
       agentkit emulate --port 0 --corpus notes/
+      agentkit emulate --dialect cometapi
     """
     with reported():
         from agentkit.emulator import serve
 
         pages = opened_corpus(corpus, notice)
         try:
-            serve(corpus=pages, host=host, port=port, pause_after=pause_after, ready=_show)
+            serve(corpus=pages, dialect=dialect, host=host, port=port, pause_after=pause_after, ready=_show)
         finally:
             pages.close()
 

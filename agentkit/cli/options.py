@@ -13,7 +13,9 @@ __all__ = [
     "AsJson",
     "BaseUrl",
     "CorpusFolder",
+    "Curl",
     "DoctorAsJson",
+    "DoctorModel",
     "Host",
     "MaxTokens",
     "MaxTurns",
@@ -27,6 +29,7 @@ __all__ = [
     "System",
     "ToolNames",
     "UseEmulator",
+    "WithProbe",
 ]
 
 DEFAULT_MODEL = "claude-sonnet-4-6"
@@ -85,6 +88,15 @@ MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="Output tokens 
 MaxTurns = Annotated[int, typer.Option(metavar="N", min=1, help="Model turns of the run.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one event a line as JSON; the last is run_end, unless the endpoint fails.")
+]
+Curl = Annotated[
+    bool, typer.Option("--curl", help="Print the first request as a curl line, the key left out, and send nothing.")
+]
+DoctorModel = Annotated[
+    str, typer.Option(metavar="MODEL", envvar="AGENTKIT_MODEL", show_envvar=False, help="The model to look for.")
+]
+WithProbe = Annotated[
+    bool, typer.Option("--probe", help="Find out what the endpoint supports, by small requests that cost a little.")
 ]
 DoctorAsJson = Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")]
 Save = Annotated[

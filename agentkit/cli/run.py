@@ -27,6 +27,7 @@ from agentkit.cli.options import (
     AsJson,
     BaseUrl,
     CorpusFolder,
+    Curl,
     MaxTokens,
     MaxTurns,
     Model,
@@ -43,6 +44,7 @@ from agentkit.cli.toolbox import default_tools, named_tools
 from agentkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from agentkit.agent import Agent
     from agentkit.cli.converse import View
     from agentkit.client import Client
     from agentkit.messages import Block
@@ -77,6 +79,7 @@ def run(
     save: Save = None,
     after: After = None,
     as_json: AsJson = False,
+    curl: Curl = False,
 ) -> None:
     """Ask an agent a question, and watch it search, fetch and call tools until it answers.
 
@@ -87,6 +90,7 @@ def run(
       agentkit run --tool my_tools:lookup "What is the status of order 7?"
       agentkit run --json "Who maintains CPython?" | tail -1
       git diff | agentkit run --system "Review this diff." -
+      agentkit run --curl "Who maintains CPython?" | sh
 
     \b
     Exit codes: 0 answered · 1 the endpoint failed · 2 wrong usage or configuration
@@ -103,7 +107,12 @@ def run(
         tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
         if prompt is None:
             _check_resumable(after, earlier, tools)
+        if curl:
+            _check_curl(prompt, {"--emulator": emulator, "--corpus": corpus, "--json": as_json, "--save": save})
         agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=Limits(max_turns=max_turns))
+        if curl:
+            _show_curl(agent, prompt or "", earlier, base_url)
+            return
         with ExitStack() as stack:
             view = stack.enter_context(_view(as_json, tools, content))
             if emulator or corpus:
@@ -114,6 +123,27 @@ def run(
             conversation = Conversation(agent=agent, open_client=open_client, view=view, save=save, asks=asks)
             result = conversation.run(prompt, earlier)
         _leave(result.finish, interrupted=conversation.interrupted)
+
+
+def _check_curl(prompt: str | None, others: dict[str, Any]) -> None:
+    if prompt is None:
+        raise ConfigurationError('--curl needs a question: agentkit run --curl "…"')
+    for name, value in others.items():
+        if value:
+            raise ConfigurationError(f"--curl sends nothing, so it can't go with {name}")
+
+
+def _show_curl(agent: Agent, prompt: str, earlier: RunResult | None, base_url: str | None) -> None:
+    """Prints the request to stdout, and to stderr what there is to say of it."""
+    from agentkit.client import Client
+
+    if base_url:
+        preview = agent.preview(prompt, after=earlier, client=Client(base_url=base_url))
+    else:
+        preview = agent.preview(prompt, after=earlier)
+    typer.echo(preview.curl)
+    cost = f"no known cost ({preview.cost_unknown})" if preview.cost is None else f"at most ${preview.cost:.4f}"
+    notice(f"nothing was sent: {preview.size:,} bytes, about {preview.input_tokens:,} input tokens, {cost}")
 
 
 def _leave(finish: Finish, *, interrupted: bool) -> None:

@@ -1,12 +1,42 @@
-"""A local Messages API for trying agents without a key: over real HTTP, on loopback only.
+"""A local Messages API for trying and testing agents without a key: over real HTTP, on loopback only.
 
-What answers is a small reader that follows fixed rules, not a language model. Its `web_search` and `web_fetch` look
-at a local corpus, not at the web. Serving needs the extra `agentkit-loop[emulator]`.
+What answers is a small reader that follows fixed rules, not a language model, or a script of yours. The reader's
+`web_search` and `web_fetch` look at a local corpus, not at the web. Serving needs the extra `agentkit-loop[emulator]`.
 """
 
 from __future__ import annotations
 
 from agentkit.emulator.corpus import Corpus
+from agentkit.emulator.replies import (
+    compaction,
+    error,
+    fallback,
+    from_code,
+    redacted_thinking,
+    reply,
+    server_result,
+    server_tool_use,
+    text,
+    thinking,
+    tool_use,
+)
+from agentkit.emulator.script import ScriptError
 from agentkit.emulator.server import Emulator, serve
 
-__all__ = ["Corpus", "Emulator", "serve"]
+__all__ = [
+    "Corpus",
+    "Emulator",
+    "ScriptError",
+    "compaction",
+    "error",
+    "fallback",
+    "from_code",
+    "redacted_thinking",
+    "reply",
+    "serve",
+    "server_result",
+    "server_tool_use",
+    "text",
+    "thinking",
+    "tool_use",
+]

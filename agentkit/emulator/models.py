@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["model_item", "model_page"]
+__all__ = ["MODELS", "model_item", "model_page", "resolved_model"]
 
 # Newest first. Source: messages-api.md section 4.
-_MODELS = (
+MODELS = (
     "claude-fable-5-2",
     "claude-haiku-5-5",
     "claude-sonnet-5-5",
@@ -24,6 +25,12 @@ _MODELS = (
     "claude-sonnet-4-5-20250929",
 )
 _DEFAULT_LIMIT = 20
+_DATE = re.compile(r"-\d{8}$")
+
+
+def resolved_model(name: str) -> str:
+    """The id that a reply names: that of the snapshot where the request has an alias."""
+    return next((model for model in MODELS if _DATE.sub("", model) == name), name)
 
 
 def model_item(name: str) -> dict[str, Any]:
@@ -46,7 +53,7 @@ def model_page(query: Mapping[str, str]) -> dict[str, Any]:
     Args:
         query: `limit` (1 to 1000), `after_id`, `before_id`; what makes no sense is ignored.
     """
-    names = list(_MODELS)
+    names = list(MODELS)
     if query.get("after_id") in names:
         names = names[names.index(query["after_id"]) + 1 :]
     if query.get("before_id") in names:

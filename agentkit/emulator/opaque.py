@@ -6,14 +6,15 @@ The key is no secret: it is the same in every process, so that a conversation go
 from __future__ import annotations
 
 import hmac
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import Any
 
 from agentkit.messages import Block, encode
 
-__all__ = ["altered", "seal_citation", "seal_result"]
+__all__ = ["altered", "seal_citation", "seal_result", "token", "unsealed"]
 
 _KEY = b"agentkit emulator"
+_MAC = 24  # bytes
 
 
 def seal_result(result: dict[str, Any]) -> str:
@@ -28,6 +29,21 @@ def seal_citation(citation: dict[str, Any]) -> str:
 
 def _seal(*parts: object) -> str:
     return "Eo" + b64encode(hmac.digest(_KEY, encode(parts), "sha384")).decode()
+
+
+def token(facts: bytes) -> str:
+    """An opaque string that holds facts, and shows that they are the emulator's."""
+    return "Eq" + b64encode(facts + hmac.digest(_KEY, facts, "sha384")[:_MAC]).decode()
+
+
+def unsealed(sealed: Any) -> bytes | None:
+    """The facts in a `token`; None where it is none, or was changed."""
+    try:
+        held = b64decode(str(sealed)[2:], validate=True)
+    except ValueError:
+        return None
+    facts = held[:-_MAC]
+    return facts if sealed == token(facts) else None
 
 
 def altered(messages: list[dict[str, Any]]) -> str | None:

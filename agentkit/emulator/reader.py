@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,35 +16,21 @@ from agentkit.emulator.answer import Source, cited, tool_results
 from agentkit.emulator.arguments import calls_for, without_expressions
 from agentkit.emulator.conversation import Conversation
 from agentkit.emulator.corpus import Corpus, Found
+from agentkit.emulator.instance import instance
+from agentkit.emulator.message import CHARACTERS_A_TOKEN, Reply, written
 from agentkit.emulator.web import Web
 from agentkit.emulator.words import content_words
 from agentkit.messages import Block, encode
 
-__all__ = ["ABOUT", "CHARACTERS_A_TOKEN", "Reply", "read", "written"]
+__all__ = ["ABOUT", "new_ids", "read"]
 
 ABOUT = "agentkit's emulator: a small reader that follows fixed rules, not a language model"
 
-CHARACTERS_A_TOKEN = 4
 _FITS = 0.45  # share of the question's words that a page must have
 _ALSO_FITS = 0.6  # of the best page's score
 _FETCHES = 2
 _MAX_QUESTION = 10_000
 _MAX_QUERY_WORDS = 24
-
-
-@dataclass(slots=True)
-class Reply:
-    """One turn of the reader.
-
-    Attributes:
-        content: Its content blocks.
-        stop_reason: Why it ends.
-        stop_sequence: The one that was met.
-    """
-
-    content: list[Block] = field(default_factory=list)
-    stop_reason: str = "end_turn"
-    stop_sequence: str | None = None
 
 
 def read(body: dict[str, Any], corpus: Corpus, pause_after: int) -> Reply:
@@ -73,7 +58,8 @@ class _Reader:
         self.pause_after = pause_after
         self.question = self.talk.question[:_MAX_QUESTION]
         self.query = " ".join(content_words(without_expressions(self.question))[:_MAX_QUERY_WORDS])
-        self.ids = _ids({name: value for name, value in body.items() if name != "stream"})
+        self.schema = _schema(body)
+        self.ids = new_ids({name: value for name, value in body.items() if name != "stream"})
 
     def read(self) -> Reply:
         for waiting in list(self.talk.waiting):
@@ -150,16 +136,23 @@ class _Reader:
         return bool(new)
 
     def _write_answer(self) -> None:
+        if self.schema is not None:
+            given = tool_results(self._done_calls())
+            value = instance(self.schema, f"{self.question}\n{given}")
+            self._add({"type": "text", "text": encode(value).decode()})
+            return
         pages = list(self._pages())
         if pages:
             for block in pages:
                 self._add(block)
-        done = [(use, result) for use in self.talk.uses("tool_use") if (result := self.talk.result_of(use))]
-        results = tool_results(done)
+        results = tool_results(self._done_calls())
         if results:
             self._add({"type": "text", "text": f"\n\n{results}" if pages else results})
         if not pages and (self.query or not results):
             self._add({"type": "text", "text": ("\n\n" if results else "") + self._why_nothing(bool(results))})
+
+    def _done_calls(self) -> list[tuple[Block, Block]]:
+        return [(use, result) for use in self.talk.uses("tool_use") if (result := self.talk.result_of(use))]
 
     def _pages(self) -> Iterator[Block]:
         """The part of the answer that comes from pages, if any fits."""
@@ -184,13 +177,6 @@ class _Reader:
             f"I can't answer that: I am {ABOUT}. I answer from pages that web_search and web_fetch give, and I call a "
             "tool only when the question holds every argument that it requires; here I have neither."
         )
-
-
-def written(block: Block) -> int:
-    """How many characters of a block are output: text and inputs, no results and citations."""
-    if block["type"] == "text":
-        return len(block["text"])
-    return len(encode(block["input"])) if "input" in block else 0
 
 
 def _cut(reply: Reply, max_tokens: int, stop_sequences: list[str]) -> None:
@@ -225,6 +211,13 @@ def _fetched(url: str, index: int, document: dict[str, Any], *, searched: bool) 
     return Source(url, document.get("title") or url, document["source"]["data"], citable, searched)
 
 
+def _schema(body: dict[str, Any]) -> dict[str, Any] | None:
+    """What the answer has to fit, where it is to be JSON."""
+    wanted = (body.get("output_config") or {}).get("format") or body.get("output_format") or {}
+    schema: dict[str, Any] | None = wanted.get("schema")
+    return schema
+
+
 def _chosen(tools: list[dict[str, Any]], choice: dict[str, Any]) -> list[dict[str, Any]]:
     """The tools that `tool_choice` leaves."""
     if choice["type"] == "none":
@@ -232,7 +225,7 @@ def _chosen(tools: list[dict[str, Any]], choice: dict[str, Any]) -> list[dict[st
     return [tool for tool in tools if choice["type"] != "tool" or tool.get("name") == choice["name"]]
 
 
-def _ids(request: dict[str, Any]) -> Iterator[str]:
+def new_ids(request: dict[str, Any]) -> Iterator[str]:
     """Ids that are the same for the same request, and differ in every other."""
     seed = hashlib.sha256(encode(request)).digest()
     count = 0

@@ -11,6 +11,7 @@ from typing import Any
 from agentkit.errors import ConfigurationError
 from agentkit.rules.fields import check_request
 from agentkit.rules.texts import Problem
+from agentkit.rules.thinking import check_budget
 from agentkit.rules.tools import check_tools, is_server_tool
 from agentkit.support import Provider, model_of
 
@@ -66,8 +67,8 @@ def check_combination(body: Mapping[str, Any], provider: Provider | None, betas:
         ConfigurationError: Model, provider, tools and parameters don't go together. The text names the parameter, the
             model and the way out. Models, fields, tools and versions that are not known are not refused.
     """
-    for problem in _problems(body, provider):
-        if problem.rule in _WAYS and not _is_accepted(problem, body, betas):
+    for problem in _problems(body, provider, betas):
+        if problem.rule in _WAYS and not _is_accepted(problem, body):
             where = f"{_parameter(problem, body)} with {body['model']}"
             raise ConfigurationError(f"{where}: {way_out(problem, body['model'])}")
 
@@ -80,21 +81,27 @@ def way_out(problem: Problem, model: str = "") -> str:
     return f"{text}; {_WAYS[problem.rule].replace('{types}', types)}"
 
 
-def _problems(body: Mapping[str, Any], provider: Provider | None) -> Iterator[Problem]:
+def _problems(body: Mapping[str, Any], provider: Provider | None, betas: Collection[str]) -> Iterator[Problem]:
     """A field of a shape that these rules don't know may be right in future: what depends on it is not looked at."""
     found = check_request(body)
     yield from found
     strange = {problem.path.partition(".")[0] for problem in found if problem.rule not in _WAYS}
     if "tools" in strange:
         strange.add("tool_choice")
-    known = {key: value for key, value in body.items() if key not in strange}
     if "model" in strange:
         return
-    if strange:
-        yield from check_request(known)
-    yield from _server_tools(known, provider)
-    yield from check_tools(known)
-    yield from _unthinking(known)
+    known = {key: value for key, value in body.items() if key not in strange}
+    again = check_request(known) if strange else []
+    for problem in (*again, *_server_tools(known, provider), *_with_betas(known, betas)):
+        if "mcp_servers" not in strange or not problem.rule.startswith("mcp_server"):
+            yield problem
+
+
+def _with_betas(body: Mapping[str, Any], betas: Collection[str]) -> Iterator[Problem]:
+    """What a beta allows. More are sent than are known here, so that no field is refused for lack of one."""
+    yield from check_tools(body, betas)
+    if "max_tokens" in body:
+        yield from check_budget(body, betas)
 
 
 def _server_tools(body: Mapping[str, Any], provider: Provider | None) -> Iterator[Problem]:
@@ -106,25 +113,9 @@ def _server_tools(body: Mapping[str, Any], provider: Provider | None) -> Iterato
             yield Problem("server_tools", f"tools.{at}", f"The provider {provider.name!r} runs no server tools.")
 
 
-def _unthinking(body: Mapping[str, Any]) -> Iterator[Problem]:
-    """Source: messages-api.md sections 4 and 14; the words are ours."""
-    model = model_of(body["model"])
-    kind, effort = body.get("thinking", {}).get("type"), body.get("output_config", {}).get("effort")
-    levels = model.unthinking_efforts if model and kind in ("disabled", "between_tools") else None
-    if levels is not None and effort is not None and effort not in levels:
-        text = f"thinking of type {kind} takes an effort of at most {levels[-1]}, not {effort}"
-        yield Problem("thinking_effort", "output_config.effort", text)
-
-
-def _is_accepted(problem: Problem, body: Mapping[str, Any], betas: Collection[str]) -> bool:
-    """Cases that the rule does not see. Source: messages-api.md sections 9, 12 and 14."""
-    if problem.rule == "thinking_budget":
-        return "interleaved-thinking-2025-05-14" in betas
-    if problem.rule == "mcp_server_unused":
-        return "mcp-client-2025-04-04" in betas
-    if problem.rule == "tool_choice_unknown":  # it may be of a toolset
-        return any("name" not in tool for tool in body["tools"])
-    return False
+def _is_accepted(problem: Problem, body: Mapping[str, Any]) -> bool:
+    """A case that the rule does not see: the tool may be of a toolset. Source: messages-api.md section 9."""
+    return problem.rule == "tool_choice_unknown" and any("name" not in tool for tool in body["tools"])
 
 
 def _parameter(problem: Problem, body: Mapping[str, Any]) -> str:

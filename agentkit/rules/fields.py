@@ -1,270 +1,185 @@
-"""What the API refuses about the fields of a request: JSON types, ranges, unknown keys.
+"""What the API refuses about a request: the fields one by one, then what its headers leave out, then all together.
 
 `check_request` looks in the order in which the API does: every field's own shape, then unknown keys, then what the
-fields are together (`body`), then the history (`history`). Where a shape is wrong, nothing after the shapes is
-looked at, as with the API. An emulator needs these rules; a runtime must not apply them to what it sends, or a future
-field could never be used.
+fields are together (`body` and the modules that it names), then the history (`history`). Where a shape is wrong,
+nothing after the shapes is looked at, as with the API. An emulator needs these rules; a runtime must not apply them to
+what it sends, or a future field could never be used.
 
-Source: messages-api.md sections 3, 5, 9, 14; recordings/api-errors.md; order and types as live probes of 2026-08-31
-found and published them.
+Source: messages-api.md sections 3, 5, 7.4, 9, 12, 14, 18; recordings/api-errors.md; order and types as live probes of
+2026-08-31 found and published them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
+from agentkit.rules.blocks import CACHE_CONTROL, message, system
 from agentkit.rules.body import check_body
-from agentkit.rules.history import check_history
-from agentkit.rules.texts import TEXTS, Problem
+from agentkit.rules.definitions import definition
+from agentkit.rules.headers import check_betas, check_gates
+from agentkit.rules.shapes import (
+    EXTRA,
+    Kinds,
+    Look,
+    Record,
+    anything,
+    array,
+    at_least,
+    boolean,
+    fraction,
+    integer,
+    mapping,
+    one_of,
+    say,
+    string,
+    text,
+)
+from agentkit.rules.texts import Problem
 
 __all__ = ["check_request"]
 
-Look: TypeAlias = Callable[[str, Any], Iterator[Problem]]
-"""Looks at the value at a path."""
-
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]*")
-_ROLES = ("user", "assistant", "system")
-_MESSAGE_KEYS = {"role", "content", "clear_at", "output_config"}
-_TOOL_CHOICES = ("auto", "any", "tool", "none")
-_THINKING = ("adaptive", "between_tools", "disabled", "enabled")
-_EFFORTS = ("low", "medium", "high", "xhigh", "max")
-_LEAST_BUDGET = 1024
-
-# Keys that a block must have, and whether they are strings. Source: messages-api.md section 5; api-errors.md part B.
-_BLOCKS: dict[str, dict[str, bool]] = {
-    "text": {"text": True},
-    "image": {"source": False},
-    "document": {"source": False},
-    "tool_use": {"id": True, "name": True, "input": False},
-    "server_tool_use": {"id": True, "name": True, "input": False},
-    "tool_result": {"tool_use_id": True},
-    "thinking": {"thinking": True, "signature": True},
-    "redacted_thinking": {"data": True},
-}
+_MESSAGES = 100_000
+_SKILLS = 20
+_FALLBACKS = 3
+_GREATER = "Input should be greater than or equal to {}"
 
 
-def check_request(body: Mapping[str, Any]) -> list[Problem]:
+def check_request(
+    body: Mapping[str, Any], *, version: str | None = None, betas: Collection[str] | None = None
+) -> list[Problem]:
     """Every problem of a request body, the one that the API would answer with first.
 
     Args:
-        body: The JSON of a `POST /v1/messages`. Beta fields count as known: the header is not seen here.
+        body: The JSON of a `POST /v1/messages`.
+        version: The `anthropic-version` header; None: not known, so nothing is refused for it.
+        betas: The names in the `anthropic-beta` header; None: not known, so nothing is refused for lack of one, and
+            nothing that one of them may allow.
     """
-    found = list(_shapes(body))
-    return found or [*check_body(body), *check_history(body["messages"], container=bool(body.get("container")))]
+    found = [*check_betas(betas), *_shapes(body)]
+    return found or list(check_gates(body, version, betas)) or check_body(body, betas)
 
 
 def _shapes(body: Mapping[str, Any]) -> Iterator[Problem]:
     for field in _FIELDS:
         if field.name not in body:
             if field.required:
-                yield _say("field_required", field.name, "Field required")
+                yield say("field_required", field.name, "Field required")
         elif body[field.name] is not None or not field.nullable:
             yield from field.look(field.name, body[field.name])
     for key in body:
         if key not in _KNOWN:
-            yield _say("field_unknown", str(key), "Extra inputs are not permitted")
-
-
-def _say(rule: str, path: str, text: str) -> Problem:
-    return Problem(rule, path, f"{path}: {text}")
-
-
-def _required(path: str, value: Mapping[str, Any], *keys: str) -> Iterator[Problem]:
-    for key in keys:
-        if key not in value:
-            yield _say("field_required", f"{path}.{key}", "Field required")
-
-
-def _string(path: str, value: Any, *, least: int = 0) -> Iterator[Problem]:
-    if not isinstance(value, str):
-        yield _say("field_type", path, "Input should be a valid string")
-    elif len(value) < least:
-        yield _say("field_value", path, f"String should have at least {least} character")
-
-
-def _integer(path: str, value: Any, *, least: int | None = None) -> Iterator[Problem]:
-    if not isinstance(value, int) or isinstance(value, bool):
-        yield _say("field_type", path, "Input should be a valid integer")
-    elif least is not None and value < least:
-        yield _say("field_range", path, f"must be greater than or equal to {least}")
-
-
-def _fraction(path: str, value: Any) -> Iterator[Problem]:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        yield _say("field_type", path, "Input should be a valid number")
-    elif not 0 <= value <= 1:
-        yield _say("field_range", path, "range: 0..1")
-
-
-def _boolean(path: str, value: Any) -> Iterator[Problem]:
-    if not isinstance(value, bool):
-        yield _say("field_type", path, "Input should be a valid boolean")
-
-
-def _one_of(path: str, value: Any, *, values: tuple[str, ...]) -> Iterator[Problem]:
-    if value not in values:
-        *most, last = (f"'{each}'" for each in values)
-        yield _say("field_value", path, f"Input should be {', '.join(most)} or {last}")
+            yield say("field_unknown", str(key), EXTRA)
 
 
 def _geo(path: str, value: Any) -> Iterator[Problem]:
     if value not in ("global", "us"):
-        yield _say("field_value", path, "must be one of ['global', 'us']")
-
-
-def _object(path: str, value: Any) -> Iterator[Problem]:
-    if not isinstance(value, dict):
-        yield _say("field_type", path, "Input should be an object")
-
-
-def _array(path: str, value: Any, *, item: Look) -> Iterator[Problem]:
-    if not isinstance(value, list):
-        yield _say("field_type", path, "Input should be a valid array")
-        return
-    for at, each in enumerate(value):
-        yield from item(f"{path}.{at}", each)
-
-
-def _tagged(path: str, value: Any, *, tags: tuple[str, ...]) -> Iterator[Problem]:
-    """An object whose `type` says what else it has."""
-    if not isinstance(value, dict):
-        yield from _object(path, value)
-    elif "type" not in value:
-        yield from _required(path, value, "type")
-    elif value["type"] not in tags:
-        expected = ", ".join(f"'{tag}'" for tag in tags)
-        text = f"Input tag '{value['type']}' found using 'type' does not match any of the expected tags: {expected}"
-        yield _say("field_value", path, text)
-
-
-def _tool_choice(path: str, value: Any) -> Iterator[Problem]:
-    yield from _tagged(path, value, tags=_TOOL_CHOICES)
-    if isinstance(value, dict) and value.get("type") == "tool":
-        yield from _required(f"{path}.tool", value, "name")
-        yield from _string(f"{path}.tool.name", value.get("name", ""))
-
-
-def _thinking(path: str, value: Any) -> Iterator[Problem]:
-    yield from _tagged(path, value, tags=_THINKING)
-    if isinstance(value, dict) and value.get("type") == "enabled":
-        budget = value.get("budget_tokens", _LEAST_BUDGET)
-        yield from _required(f"{path}.enabled", value, "budget_tokens")
-        yield from _integer(f"{path}.enabled.budget_tokens", budget)
-        if isinstance(budget, int) and budget < _LEAST_BUDGET:
-            text = f"Input should be greater than or equal to {_LEAST_BUDGET}"
-            yield _say("thinking_budget", f"{path}.enabled.budget_tokens", text)
-
-
-def _output_config(path: str, value: Any) -> Iterator[Problem]:
-    yield from _object(path, value)
-    if isinstance(value, dict) and value.get("effort") is not None:
-        yield from _one_of(f"{path}.effort", value["effort"], values=_EFFORTS)
-    if isinstance(value, dict) and value.get("format") is not None:
-        yield from _format(f"{path}.format", value["format"])
-
-
-def _format(path: str, value: Any) -> Iterator[Problem]:
-    yield from _object(path, value)
-    if isinstance(value, dict):
-        yield from _required(path, value, "schema")
-        yield from _object(f"{path}.schema", value.get("schema", {}))
+        yield say("field_value", path, "must be one of ['global', 'us']")
 
 
 def _metadata(path: str, value: Any) -> Iterator[Problem]:
     if not isinstance(value, dict):
-        yield _say("field_type", path, "Input should be a valid dictionary")
-        return
-    if value.get("user_id") is not None:
-        yield from _string(f"{path}.user_id", value["user_id"])
-    for key in value:
-        if key != "user_id":
-            yield _say("field_unknown", f"{path}.{key}", "Extra inputs are not permitted")
+        yield say("field_type", path, "Input should be a valid dictionary")
+    else:
+        yield from Record(may={"user_id": string})(path, value)
 
 
 def _stops(path: str, value: Any) -> Iterator[Problem]:
-    yield from _array(path, value, item=_string)
+    yield from array(string)(path, value)
     if isinstance(value, list) and any(isinstance(each, str) and not each.strip() for each in value):
-        yield _say("stop_sequence_blank", path, "each stop sequence must contain non-whitespace")
+        yield say("stop_sequence_blank", path, "each stop sequence must contain non-whitespace")
 
 
 def _container(path: str, value: Any) -> Iterator[Problem]:
-    if not isinstance(value, dict):
-        yield from _string(path, value)
-
-
-def _tool(path: str, value: Any) -> Iterator[Problem]:
-    if not isinstance(value, dict):
-        yield _say("field_type", path, "Input does not match the expected shape.")
-    elif value.get("type") in (None, "custom"):
-        yield from _client_tool(f"{path}.custom", value)
-
-
-def _client_tool(path: str, tool: dict[str, Any]) -> Iterator[Problem]:
-    yield from _required(path, tool, "name", "input_schema")
-    name = tool.get("name", "-")
-    yield from _string(f"{path}.name", name)
-    if isinstance(name, str) and (not name or not _TOOL_NAME.fullmatch(name)):
-        yield _say("tool_name", f"{path}.name", "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'")
-    elif isinstance(name, str) and len(name) > 128:
-        yield _say("tool_name", f"{path}.name", "String should have at most 128 characters")
-    if "input_schema" in tool:
-        yield from _input_schema(f"{path}.input_schema", tool["input_schema"])
-
-
-def _input_schema(path: str, schema: Any) -> Iterator[Problem]:
-    if not isinstance(schema, dict):
-        yield _say("input_schema", path, "Input does not match the expected shape.")
-    elif "type" not in schema:
-        yield _say("input_schema", f"{path}.type", "Field required")
-    elif schema["type"] != "object":
-        yield _say("input_schema", f"{path}.type", "Input should be 'object'")
-    elif not schema.keys().isdisjoint(("oneOf", "allOf", "anyOf")):
-        yield _say("input_schema", path, "input_schema does not support oneOf, allOf, or anyOf at the top level")
-
-
-def _system(path: str, value: Any) -> Iterator[Problem]:
-    if not isinstance(value, str):
-        yield from _array(path, value, item=_system_block)
-
-
-def _system_block(path: str, block: Any) -> Iterator[Problem]:
-    if not isinstance(block, dict):
-        yield _say("field_type", path, "Input does not match the expected shape.")
+    if isinstance(value, dict):
+        yield from _CONTAINER(f"{path}.ContainerParams", value)
     else:
-        yield from _required(path, block, "type", "text")
-        yield from _string(f"{path}.text", block.get("text", ""))
+        yield from string(path, value)
 
 
-def _message(path: str, message: Any) -> Iterator[Problem]:
-    if not isinstance(message, dict):
-        yield _say("field_type", path, "Input does not match the expected shape.")
-        return
-    yield from _required(path, message, "role", "content")
-    role, content = message.get("role", "user"), message.get("content", "")
-    if role not in _ROLES:
-        yield Problem("role_unknown", path, TEXTS["role_unknown"].format(role=role))
-    if not isinstance(content, str):
-        yield from _array(f"{path}.content", content, item=_block)
-    for key in message:
-        if key not in _MESSAGE_KEYS:
-            yield _say("field_unknown", f"{path}.{key}", "Extra inputs are not permitted")
+def _fallbacks(path: str, value: Any) -> Iterator[Problem]:
+    look = one_of("default") if isinstance(value, str) else array(_FALLBACK, most=_FALLBACKS)
+    yield from look(path, value)
 
 
-def _block(path: str, block: Any) -> Iterator[Problem]:
-    if not isinstance(block, dict):
-        yield from _object(path, block)
-        return
-    yield from _required(path, block, "type")
-    kind = block.get("type", "")
-    yield from _string(f"{path}.type", kind)
-    for key, is_string in _BLOCKS.get(kind, {}).items() if isinstance(kind, str) else ():
-        yield from _required(f"{path}.{kind}", block, key)
-        if is_string:
-            yield from _string(f"{path}.{kind}.{key}", block.get(key, ""))
+def _edit_inputs(path: str, value: Any) -> Iterator[Problem]:
+    if not isinstance(value, bool):
+        yield from array(string)(path, value)
+
+
+def _kept(path: str, value: Any) -> Iterator[Problem]:
+    if value != "all":
+        yield from _amount("thinking_turns")(path, value)
+
+
+def _amount(*kinds: str, least: int = 0) -> Record:
+    return Record({"type": one_of(*kinds), "value": at_least(least, _GREATER)})
+
+
+_TOOL_CHOICE = Kinds(
+    {
+        "auto": Record(may={"disable_parallel_tool_use": boolean}),
+        "any": Record(may={"disable_parallel_tool_use": boolean}),
+        "tool": Record({"name": string}, {"disable_parallel_tool_use": boolean}),
+        "none": Record(),
+    },
+    closed=True,
+)
+_BINDING = Record(may={"prefix_mismatch_behavior": one_of("error", "drop_block")})
+_SHOWN: dict[str, Look] = {"display": one_of("summarized", "omitted", "updates"), "block_binding": _BINDING}
+_THINKING = Kinds(
+    {
+        "adaptive": Record(may=_SHOWN),
+        "between_tools": Record(may=_SHOWN),
+        "disabled": Record(),
+        "enabled": Record({"budget_tokens": at_least(1024, _GREATER, rule="thinking_budget")}, _SHOWN),
+    },
+    closed=True,
+)
+_FORMAT = Record({"schema": mapping}, {"type": one_of("json_schema")})
+_BUDGET = Record({"type": one_of("tokens"), "total": at_least(20_000, _GREATER)}, {"remaining": integer})
+_OUTPUT_CONFIG = Record(
+    may={
+        "effort": one_of("low", "medium", "high", "xhigh", "max"),
+        "format": _FORMAT,
+        "task_budget": _BUDGET,
+    }
+)
+_SKILL = Record({"type": one_of("anthropic", "custom"), "skill_id": string}, {"version": string})
+_CONTAINER = Record(may={"id": string, "skills": array(_SKILL, most=_SKILLS)})
+_SERVER = Record(
+    {"type": string, "name": text(1), "url": text(1)},
+    {"authorization_token": string, "tool_configuration": mapping},
+    closed=False,
+)
+_FALLBACK = Record(
+    {"model": text(1)},
+    {"max_tokens": integer, "thinking": _THINKING, "output_config": _OUTPUT_CONFIG, "speed": string},
+)
+_COMPACT = Record(
+    may={
+        "trigger": _amount("input_tokens", least=50_000),
+        "pause_after_compaction": boolean,
+        "instructions": string,
+    }
+)
+_EDITS = Kinds(
+    {
+        "clear_thinking_20251015": Record(may={"keep": _kept}),
+        "clear_tool_uses_20250919": Record(
+            may={
+                "trigger": _amount("input_tokens", "tool_uses"),
+                "keep": _amount("tool_uses"),
+                "clear_at_least": _amount("input_tokens"),
+                "exclude_tools": array(string),
+                "clear_tool_inputs": _edit_inputs,
+            }
+        ),
+        "compact_20260112": _COMPACT,
+    }
+)
+_THREAD = Kinds({"create": Record(), "continue": Record({"previous_message_id": string})}, closed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,30 +192,35 @@ class _Field:
     nullable: bool = False
 
 
-# In the order in which the API reports them.
+# In the order in which the API reports them. Those of betas come last: their order is not known.
 _FIELDS = (
-    _Field("model", partial(_string, least=1), required=True),
-    _Field("tool_choice", _tool_choice),
-    _Field("tools", partial(_array, item=_tool)),
-    _Field("messages", partial(_array, item=_message), required=True),
-    _Field("system", _system),
-    _Field("thinking", _thinking),
-    _Field("output_config", _output_config),
-    _Field("output_format", _format, nullable=True),
-    _Field("cache_control", _object, nullable=True),
-    _Field("max_tokens", partial(_integer, least=0), required=True),
+    _Field("model", text(1), required=True),
+    _Field("tool_choice", _TOOL_CHOICE),
+    _Field("tools", array(definition)),
+    _Field("messages", array(message, most=_MESSAGES), required=True),
+    _Field("system", system),
+    _Field("thinking", _THINKING),
+    _Field("output_config", _OUTPUT_CONFIG),
+    _Field("output_format", _FORMAT, nullable=True),
+    _Field("cache_control", CACHE_CONTROL, nullable=True),
+    _Field("max_tokens", at_least(0), required=True),
     _Field("metadata", _metadata, nullable=True),
     _Field("stop_sequences", _stops, nullable=True),
-    _Field("temperature", _fraction),
-    _Field("service_tier", partial(_one_of, values=("auto", "standard_only"))),
-    _Field("top_k", _integer),
-    _Field("top_p", _fraction),
-    _Field("stream", _boolean),
+    _Field("temperature", fraction),
+    _Field("service_tier", one_of("auto", "standard_only")),
+    _Field("top_k", integer),
+    _Field("top_p", fraction),
+    _Field("stream", boolean),
     _Field("container", _container, nullable=True),
     _Field("inference_geo", _geo, nullable=True),
+    _Field("diagnostics", Record(may={"previous_message_id": string}, closed=False), nullable=True),
+    _Field("speed", one_of("standard", "fast"), nullable=True),
+    _Field("context_management", Record(may={"edits": array(_EDITS)}), nullable=True),
+    _Field("compaction", Record({"type": one_of("summarize")}, {"instructions": string}), nullable=True),
+    _Field("mcp_servers", array(_SERVER), nullable=True),
+    _Field("fallbacks", _fallbacks, nullable=True),
+    _Field("fallback_credit_token", anything, nullable=True),
+    _Field("thread", _THREAD, nullable=True),
+    _Field("billing_policy", mapping, nullable=True),
 )
-_BETA = {
-    "betas", "billing_policy", "compaction", "context_management", "diagnostics", "fallback_credit_token", "fallbacks",
-    "mcp_servers", "speed", "thread",
-}  # fmt: skip
-_KNOWN = {field.name for field in _FIELDS} | _BETA
+_KNOWN = {field.name for field in _FIELDS}

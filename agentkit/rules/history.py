@@ -12,7 +12,7 @@ Source: messages-api.md sections 5, 7.1, 7.2, 11, 15, 18.3; the counting of turn
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -158,11 +158,12 @@ class Check:
         self._index += 1
         return found
 
-    def end(self, *, container: bool = False) -> list[Problem]:
+    def end(self, *, container: bool = False, server_tools: Collection[str] | None = None) -> list[Problem]:
         """What would be refused if a request ended here; changes nothing.
 
         Args:
             container: Whether the request names a container.
+            server_tools: The names of the tools of the request, those of server tools at least; None: not known.
         """
         found = [] if self._index else [self._problem("messages_empty", path="messages")]
         if self._hollow is not None and self._role == "user":
@@ -170,6 +171,8 @@ class Check:
         found += self._unanswered(list(self._calls.open.values()))
         if not container and any(use.from_code for use in self._served.open.values()):
             found.append(self._problem("container_required", path="container"))
+        if server_tools is not None:
+            found += self._without_tool(server_tools)
         return found
 
     def _message(self, role: str, blocks: list[Block]) -> list[Problem]:
@@ -308,12 +311,16 @@ class Check:
         return self._unanswered(self._calls.give_up())
 
     def _give_up_served(self) -> list[Problem]:
-        return [
-            self._problem(
-                "server_result_missing", index=use.index, turn=use.turn, name=use.name, id=use.id, kind=use.result
-            )
-            for use in self._served.give_up()
-        ]
+        return [self._unserved("server_result_missing", use) for use in self._served.give_up()]
+
+    def _without_tool(self, server_tools: Collection[str]) -> list[Problem]:
+        """Uses that wait for a tool that the request has no more."""
+        waiting = [use for use in self._served.open.values() if use.result != "mcp_tool_result" and not use.from_code]
+        names = [(use, use.name.removeprefix("bash_").removeprefix("text_editor_")) for use in waiting]
+        return [self._unserved("server_tool_missing", use, tool) for use, tool in names if tool not in server_tools]
+
+    def _unserved(self, rule: str, use: _Use, tool: str = "") -> Problem:
+        return self._problem(rule, index=use.index, turn=use.turn, name=use.name, id=use.id, kind=use.result, tool=tool)
 
     def _problem(self, rule: str, *, at: int | None = None, path: str = "", **words: int | str) -> Problem:
         """The problem in the API's words; it is in the message being added unless `index` says otherwise."""
@@ -322,19 +329,22 @@ class Check:
         return Problem(rule, path or place, TEXTS[rule].format(**{**here, **words}))
 
 
-def check_history(messages: Iterable[Any], *, container: bool = True) -> list[Problem]:
+def check_history(
+    messages: Iterable[Any], *, container: bool = True, server_tools: Collection[str] | None = None
+) -> list[Problem]:
     """Every problem of a whole history, in the order in which its messages prove them.
 
     Args:
         messages: Messages in wire shape.
         container: Whether the request names a container.
+        server_tools: The names of the tools of the request, those of server tools at least; None: not known.
     """
     check = Check()
     found: list[Problem] = []
     for message in messages:
         given = message if isinstance(message, dict) else {}
         found += check.add(given.get("role", ""), given.get("content", ""))
-    return found + check.end(container=container)
+    return found + check.end(container=container, server_tools=server_tools)
 
 
 def _blocks(content: Any) -> list[Block]:

@@ -65,6 +65,10 @@ TEXTS: dict[str, str] = {
     "server_result_missing": (  # B (vercel/ai#13046); 7.2
         "messages.{turn}: `{name}` tool use with id `{id}` was found without a corresponding `{kind}` block"
     ),
+    "server_tool_missing": (  # 7.2, which has the end of the text
+        "messages.{turn}: `{name}` tool use with id `{id}` was found without a corresponding `{kind}` block, "
+        "but no `{tool}` tool was provided"
+    ),
     "server_result_unexpected": (  # B (claude-code#95406); 15.4
         "messages.{turn}.content.{block}: unexpected `tool_use_id` found in `{kind}` blocks: {id}. Each "
         "`{kind}` block must have a corresponding `{use}` block before it."

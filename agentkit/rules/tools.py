@@ -9,18 +9,22 @@ those of its documentation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from agentkit.rules.schemas import cycle
 from agentkit.rules.texts import Problem
 from agentkit.support import SERVER_TOOLS, model_of
 
-__all__ = ["check_tool", "check_tools", "is_server_tool"]
+__all__ = ["check_tool", "check_tools", "is_server_tool", "runs_on_server"]
 
 _SERVER_TOOL = re.compile(
     r"mcp_toolset|(web_search|web_fetch|code_execution|tool_search_tool_regex|tool_search_tool_bm25|advisor)(_\d{8})?"
 )
+_CLIENT_TOOL = re.compile(r"custom|(bash|text_editor|memory|computer)_\d{8}")
+_FIRST_CONNECTOR = "mcp-client-2025-04-04"
+# Which want the toolset in its place. Source: messages-api.md section 4.
+_NO_COMPUTER = ("claude-opus-5-5", "claude-sonnet-5-5")
 
 
 def check_tool(tool: Mapping[str, Any], path: str) -> Iterator[Problem]:
@@ -47,20 +51,33 @@ def check_tool(tool: Mapping[str, Any], path: str) -> Iterator[Problem]:
         yield Problem("tool_search_deferred", path, "The tool search tool itself cannot have defer_loading=true.")
 
 
-def check_tools(body: Mapping[str, Any]) -> Iterator[Problem]:
-    """The problems of the tools of a request."""
+def check_tools(body: Mapping[str, Any], betas: Collection[str] | None = None) -> Iterator[Problem]:
+    """The problems of the tools of a request.
+
+    Args:
+        body: The request.
+        betas: Names in the `anthropic-beta` header; None: not known.
+    """
     tools: list[dict[str, Any]] = body.get("tools", [])
     for at, tool in enumerate(tools):
         yield from check_tool(tool, f"tools.{at}")
         yield from _called_from_code(f"tools.{at}", tool)
+        if tool.get("type") == "computer_20251124" and body["model"].startswith(_NO_COMPUTER):
+            text = f"tools.{at}: 'computer_20251124' is not supported for this model. Use 'computer_toolset_20260801'."
+            yield Problem("computer_model", f"tools.{at}", text)
     yield from _programmatic_model(body["model"], tools)
     yield from _programmatic_choice(body.get("tool_choice", {}), tools)
-    yield from _mcp(tools, body.get("mcp_servers"))
+    yield from _mcp(tools, body.get("mcp_servers"), betas)
 
 
 def is_server_tool(tool: Mapping[str, Any]) -> bool:
     """Whether the API runs it, as far as its type is known."""
     return _SERVER_TOOL.fullmatch(str(tool.get("type"))) is not None
+
+
+def runs_on_server(tool: Mapping[str, Any]) -> bool:
+    """Whether the API runs it, or code of the API calls it, or it is of a type that is not known."""
+    return _CLIENT_TOOL.fullmatch(str(tool.get("type") or "custom")) is None or bool(_code_callers(tool))
 
 
 def _versioned(tool: Mapping[str, Any]) -> tuple[str, str]:
@@ -95,31 +112,8 @@ def _called_from_code(path: str, tool: Mapping[str, Any]) -> Iterator[Problem]:
         return
     if tool.get("strict"):
         yield Problem("programmatic_strict", path, "strict=true cannot be used with programmatic tool calling.")
-    if _is_recursive(tool.get("input_schema", {})):
+    if cycle(tool.get("input_schema", {})):
         yield Problem("programmatic_recursive", f"{path}.custom.input_schema", "Circular $ref detected")
-
-
-def _is_recursive(schema: Mapping[str, Any]) -> bool:
-    groups = {key: schema[key] for key in ("$defs", "definitions") if isinstance(schema.get(key), dict)}
-    parts = {f"#/{key}/{name}": part for key, group in groups.items() for name, part in group.items()}
-    parts["#"] = {key: part for key, part in schema.items() if key not in groups}
-    try:
-        TopologicalSorter({pointer: set(_refs(part)) for pointer, part in parts.items()}).prepare()
-    except CycleError:
-        return True
-    return False
-
-
-def _refs(schema: Any) -> Iterator[str]:
-    left = [schema]
-    while left:
-        part = left.pop()
-        if isinstance(part, list):
-            left += part
-        elif isinstance(part, dict):
-            if isinstance(part.get("$ref"), str):
-                yield part["$ref"]
-            left += part.values()
 
 
 def _programmatic_model(model: str, tools: list[dict[str, Any]]) -> Iterator[Problem]:
@@ -148,7 +142,7 @@ def _programmatic_choice(choice: Mapping[str, Any], tools: list[dict[str, Any]])
             yield Problem("programmatic_forced", "tool_choice", text)
 
 
-def _mcp(tools: list[dict[str, Any]], servers: Any) -> Iterator[Problem]:
+def _mcp(tools: list[dict[str, Any]], servers: Any, betas: Collection[str] | None) -> Iterator[Problem]:
     """Source: messages-api.md section 12; the text on servers: several, who saw it live."""
     listed = [server for server in servers if isinstance(server, dict)] if isinstance(servers, list) else []
     names = [server.get("name") for server in listed]
@@ -163,8 +157,8 @@ def _mcp(tools: list[dict[str, Any]], servers: Any) -> Iterator[Problem]:
         elif name not in names:
             yield Problem("mcp_server_unknown", f"tools.{at}", f"MCP server '{name}' is not defined in mcp_servers")
         used.append(name)
-    for at, name in enumerate(names):
-        # The first beta of the connector had no toolsets, but a tool_configuration.
+    # The first beta of the connector had no toolsets, but a tool_configuration.
+    for at, name in enumerate(names) if betas is not None and _FIRST_CONNECTOR not in betas else ():
         if name not in used and "tool_configuration" not in listed[at]:
             text = f"MCP server '{name}' is defined but not referenced by any mcp_toolset in tools"
             yield Problem("mcp_server_unused", f"mcp_servers.{at}", text)

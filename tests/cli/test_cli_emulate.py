@@ -29,6 +29,22 @@ def test_serves_until_interrupted(corpus: Path) -> None:
         assert (*process.communicate(timeout=10), process.returncode) == ("", "", 0)
 
 
+def test_the_dialect_of_a_gateway(corpus: Path) -> None:
+    with started("emulate", "--port", "0", "--corpus", str(corpus), "--dialect", "cometapi") as process:
+        assert process.stdout is not None
+        url = re.search(r"serves (\S+) with", process.stdout.readline())
+        assert url
+        request = urllib.request.Request(f"{url[1]}/v1/models", headers={"authorization": "Bearer emulator"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as reply:
+            assert json.load(reply)["object"] == "list"
+
+
+def test_no_such_dialect(cli: Cli, corpus: Path) -> None:
+    result = cli("emulate", "--corpus", corpus, "--dialect", "klingon")
+    expected = "error: no dialect 'klingon': there are anthropic, cometapi\n"
+    assert (result.exit_code, result.stderr) == (2, expected)
+
+
 def test_port_in_use(cli: Cli, corpus: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -169,15 +169,7 @@ def test_an_unknown_model(http: httpx.Client, emulator: Emulator, url: str) -> N
     assert error_of(http.get(f"{emulator.url}/v1/models/gpt-x")) == expected
 
 
-def test_threads_are_not_kept(http: httpx.Client, url: str) -> None:
-    thread = {"type": "continue", "previous_message_id": "msg_1"}
-    reply = http.post(url, json={**BODY, "messages": [], "thread": thread})
-    assert error_of(reply)[:2] == (404, "not_found_error")
-    assert reply.json()["error"]["details"] == {"error_code": "thread_not_found"}
-    assert http.post(url, json={**BODY, "thread": {"type": "create"}}).status_code == 200
-
-
-@pytest.mark.parametrize("path", ["/v1/v1/messages", "/v1/messages/", "/v1", "/nothing", "/v1/messages/batches"])
+@pytest.mark.parametrize("path", ["/v1/v1/messages", "/v1/messages/", "/v1", "/nothing", "/v1/messages/more"])
 def test_a_wrong_path(path: str, http: httpx.Client, emulator: Emulator) -> None:
     assert error_of(http.post(emulator.url + path, json=BODY))[:2] == (404, "not_found_error")
 
@@ -239,8 +231,8 @@ def test_requests_are_kept(corpus: Corpus, http: httpx.Client) -> None:
         http.post(f"{emulator.url}/v1/messages", json={**BODY, "surprise": 1})
         assert emulator.requests == [BODY, {**BODY, "surprise": 1}]
         for _ in range(1100):
-            emulator._keep({})
-        assert len(emulator.requests) == 1000
+            emulator._keep({}, {})
+        assert len(emulator.requests) == len(emulator.headers) == 1000
 
 
 def test_nothing_is_left_behind(corpus: Corpus) -> None:

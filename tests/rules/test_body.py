@@ -13,10 +13,9 @@ Body = dict[str, Any]
 HELLO = {"role": "user", "content": "hello"}
 TOOL = {"name": "add", "input_schema": {"type": "object"}}
 OPEN = "For 'object' type, 'additionalProperties' must be explicitly set to false"
-CLOSED = {"type": "object", "properties": {"a": {"enum": [{"type": "object"}]}}, "additionalProperties": False}
+A = {"const": "a", "default": {"type": "object"}}
+CLOSED = {"type": "object", "properties": {"a": A}, "required": ["a"], "additionalProperties": False}
 NESTED = CLOSED | {"properties": {"a": {"anyOf": [{"type": "null"}, {"type": "object"}]}}}
-UNSUPPORTED = '"thinking.type.{}" is not supported for this model.'
-INSTEAD = ' Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.'
 PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
 TTL = (
     "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. "
@@ -38,10 +37,6 @@ def tools(*more: Body, **fields: Any) -> Body:
 
 def ending(content: Any, model: str = "some-model") -> Body:
     return body(model, messages=[HELLO, {"role": "assistant", "content": content}])
-
-
-def thinking(kind: str, model: str = "some-model", **fields: Any) -> Body:
-    return body(model, thinking={"type": kind, "budget_tokens": 2048}, **{"max_tokens": 4096} | fields)
 
 
 def marked(words: str = "hello", ttl: str | None = None) -> Body:
@@ -100,40 +95,10 @@ REFUSED: list[tuple[str, str, str, Body]] = [
         tools(tool_choice={"type": "any"}, model="claude-opus-5-5"),
     ),
     (
-        "thinking_forced",
-        "thinking",
-        "Thinking may not be enabled when tool_choice forces tool use.",
-        thinking("enabled", tools=[TOOL], tool_choice={"type": "tool", "name": "add"}),
-    ),
-    (
         "max_tokens",
         "max_tokens",
         "max_tokens: 128001 > 64000, which is the maximum allowed number of output tokens for claude-opus-4-5-20251101",
         body("claude-opus-4-5-20251101", max_tokens=128_001),
-    ),
-    ("thinking_type", "thinking.type", UNSUPPORTED.format("enabled") + INSTEAD, thinking("enabled", "claude-opus-4-7")),
-    ("thinking_type", "thinking.type", UNSUPPORTED.format("disabled"), thinking("disabled", "claude-sonnet-5-5")),
-    ("thinking_type", "thinking.type", UNSUPPORTED.format("between_tools"), thinking("between_tools", "claude-opus-5")),
-    (
-        "thinking_type",
-        "thinking.type",
-        "adaptive thinking is not supported on this model",
-        thinking("adaptive", "claude-haiku-4-5-20251001"),
-    ),
-    (
-        "thinking_budget",
-        "max_tokens",
-        "`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation at "
-        "https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size",
-        thinking("enabled", max_tokens=2048),
-    ),
-    (
-        "thinking_temperature",
-        "temperature",
-        "`temperature` may only be set to 1 when thinking is enabled. Please consult our documentation at "
-        "https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking"
-        "#important-considerations-when-using-extended-thinking",
-        thinking("enabled", temperature=0.5),
     ),
     (
         "effort",
@@ -154,6 +119,32 @@ REFUSED: list[tuple[str, str, str, Body]] = [
         "temperature",
         "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
         body("claude-sonnet-4-5", temperature=0.5, top_p=0.5),
+    ),
+    (
+        "geo_model",
+        "inference_geo",
+        "'claude-haiku-4-5-20251001' does not support inference_geo.",
+        body("claude-haiku-4-5-20251001", inference_geo="us"),
+    ),
+    ("speed_model", "speed", "speed: 'fast' is not supported for this model", body("claude-opus-4-7", speed="fast")),
+    ("max_tokens_zero", "max_tokens", "max_tokens: 0 cannot be used with stream", body(max_tokens=0, stream=True)),
+    (
+        "max_tokens_zero",
+        "max_tokens",
+        "max_tokens: 0 cannot be used with thinking",
+        body(max_tokens=0, thinking={"type": "enabled", "budget_tokens": 1024}),
+    ),
+    (
+        "max_tokens_zero",
+        "max_tokens",
+        "max_tokens: 0 cannot be used with output_config.format",
+        body(max_tokens=0, output_format={"type": "json_schema", "schema": CLOSED}),
+    ),
+    (
+        "max_tokens_zero",
+        "max_tokens",
+        "max_tokens: 0 cannot be used with tool_choice",
+        tools(max_tokens=0, tool_choice={"type": "any"}),
     ),
     (
         "cache_marks",
@@ -198,14 +189,14 @@ ACCEPTED = [
     body(output_config={"format": {"type": "json_schema", "schema": {"anyOf": [CLOSED, {"type": "array"}]}}}),
     body("claude-opus-5", max_tokens=128_000, temperature=1, top_p=1, output_config={"effort": "xhigh"}),
     body("claude-haiku-4-5", temperature=0.5),
-    body("claude-sonnet-5-5", thinking={"type": "between_tools"}),
-    thinking("enabled", "claude-sonnet-4-6", temperature=1),
-    thinking("adaptive", "claude-opus-4-6", tools=[TOOL], tool_choice={"type": "any"}),
+    body("claude-opus-5", inference_geo="us", max_tokens=0, tools=[TOOL], tool_choice={"type": "auto"}),
+    body(max_tokens=0, stream=False, thinking={"type": "adaptive"}),
     body("claude-opus-4-8", messages=[HELLO, {"role": "system", "content": "Be terse."}]),
     body(system=[marked(ttl="1h"), marked("  ")], messages=[{"role": "user", "content": [marked(), marked()]}]),
     ending("The answer is", "claude-sonnet-4-5"),
     ending("", "claude-opus-5"),
     ending([SEARCH], "claude-opus-5"),
+    ending([SEARCH], "claude-opus-5") | {"tools": [TOOL, {"type": "web_search_20250305", "name": "web_search"}]},
     ending([SEARCH, FOUND], "claude-opus-5"),
     ending([{"type": "compaction", "content": "summary"}, {"type": "text", "text": "so "}], "claude-opus-5"),
     ending([{"type": "text", "text": "a"}, {"type": "later"}]),
@@ -224,7 +215,7 @@ def test_what_fits_together_is_accepted(request_body: Body) -> None:
 
 
 def test_marks_inside_results_count() -> None:
-    result = {"type": "tool_result", "tool_use_id": "t1", "content": ["?", marked(ttl="1h")]}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "later"}, marked(ttl="1h")]}
     problems = check_request(body(system=[marked()], messages=[{"role": "user", "content": [result]}]))
     assert problems[0].path == "messages.0.content.0.tool_result.content.1.cache_control.ttl"
 

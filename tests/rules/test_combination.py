@@ -29,7 +29,8 @@ def text(**fields: Any) -> Body:
 
 
 def thinking(kind: str, model: str = MODEL, **fields: Any) -> Body:
-    return body(model, thinking={"type": kind, "budget_tokens": 2048}, **fields)
+    budget = {"budget_tokens": 2048} if kind == "enabled" else {}
+    return body(model, thinking={"type": kind, **budget}, **fields)
 
 
 # The text, without the model, and the request.
@@ -198,6 +199,10 @@ def test_order_of_cache_marks() -> None:
         body(max_tokens="later"),
         body() | {"model": None},
         body(system=" ", metadata={"later": 1}),
+        body(
+            mcp_servers=[{"type": "later", "name": "a"}], tools=[ADD, {"type": "mcp_toolset", "mcp_server_name": "b"}]
+        ),
+        body(max_tokens="later", thinking={"type": "enabled", "budget_tokens": 2048}),
     ],
 )
 def test_what_fits_or_is_not_known_passes(request_body: Body) -> None:
@@ -213,7 +218,7 @@ def test_what_is_known_is_refused_beside_what_is_not() -> None:
     ("request_body", "beta"),
     [
         (thinking("enabled", "claude-sonnet-4-5", max_tokens=2048), "interleaved-thinking-2025-05-14"),
-        (body(mcp_servers=[{"type": "url", "name": "docs"}]), "mcp-client-2025-04-04"),
+        (body(mcp_servers=[{"type": "url", "url": "https://a.example", "name": "docs"}]), "mcp-client-2025-04-04"),
     ],
 )
 def test_a_beta_may_allow_it(request_body: Body, beta: str) -> None:

@@ -94,6 +94,12 @@ REFUSED: list[tuple[str, str, str, Body]] = [
         body(SEARCH, tool_choice={"type": "tool", "name": "web_search"}),
     ),
     (
+        "computer_model",
+        "tools.0",
+        "tools.0: 'computer_20251124' is not supported for this model. Use 'computer_toolset_20260801'.",
+        body({"type": "computer_20251124", "name": "computer"}, model="claude-opus-5-5"),
+    ),
+    (
         "mcp_server_unknown",
         "tools.0",
         "MCP server 'docs' is not defined in mcp_servers",
@@ -136,12 +142,17 @@ ACCEPTED = [
 
 @pytest.mark.parametrize(("rule", "path", "words", "request_body"), REFUSED, ids=[case[0] for case in REFUSED])
 def test_each_rule_refuses(rule: str, path: str, words: str, request_body: Body) -> None:
-    assert list(check_tools(request_body)) == [Problem(rule, path, words)]
+    assert list(check_tools(request_body, ())) == [Problem(rule, path, words)]
 
 
 @pytest.mark.parametrize("request_body", ACCEPTED)
 def test_what_fits_together_is_accepted(request_body: Body) -> None:
-    assert list(check_tools(request_body)) == []
+    assert list(check_tools(request_body, ())) == []
+
+
+def test_the_first_connector_had_no_toolsets() -> None:
+    unused = body(mcp_servers=[SERVER])
+    assert list(check_tools(unused)) == list(check_tools(unused, ["mcp-client-2025-04-04"])) == []
 
 
 def test_a_tool_by_itself() -> None:

@@ -1,0 +1,97 @@
+"""Compaction on demand: a summary, signed, that takes the place of the history.
+
+Source: messages-api.md sections 16 (error codes) and 18.3; the texts are not recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from agentkit.emulator.message import tokens, written
+from agentkit.emulator.opaque import token, unsealed
+from agentkit.emulator.refusal import Refused
+from agentkit.emulator.replies import ScriptedReply, compaction, reply
+from agentkit.messages import Block, encode
+
+__all__ = ["asks_for_summary", "check_compaction", "signed_summary", "summary", "summary_usage"]
+
+_MOST = 400  # characters of one text in the summary
+
+
+def asks_for_summary(body: dict[str, Any]) -> bool:
+    """Whether the reply is a compaction block and no answer."""
+    return isinstance(body.get("compaction"), dict)
+
+
+def check_compaction(body: dict[str, Any]) -> None:
+    """Raises `Refused` for a request for a summary that can't be made, and for a summary that was changed."""
+    for at, message in enumerate(body["messages"]):
+        for place, block in enumerate(_blocks(message)):
+            if block.get("type") == "compaction" and block.get("signature") is not None:
+                _check_signature(block, f"messages.{at}.content.{place}")
+    if asks_for_summary(body):
+        _check_request(body)
+
+
+def _check_signature(block: Block, path: str) -> None:
+    facts = unsealed(block["signature"])
+    if facts is None:
+        text = f"{path}: Invalid `signature` in `compaction` block"
+        raise Refused(400, text, code="compaction_signature_invalid")
+    if facts != _facts(block):
+        text = f"{path}: the content of the `compaction` block is not what was signed"
+        raise Refused(400, text, code="compaction_content_mismatch")
+
+
+def _check_request(body: dict[str, Any]) -> None:
+    if not any(block.get("type") != "compaction" for message in body["messages"] for block in _blocks(message)):
+        raise Refused(400, "There is nothing to summarize", code="compaction_nothing_to_summarize")
+    if _is_unfinished(body["messages"]):
+        text = "The last turn is not finished: a tool use has no result, or the turn was paused"
+        raise Refused(400, text, code="compaction_incomplete_turn")
+
+
+def _is_unfinished(messages: list[dict[str, Any]]) -> bool:
+    """Whether a tool use has no result: of ours in the last message, of the API's anywhere."""
+    answered = {block.get("tool_use_id") for message in messages for block in _blocks(message)}
+    served = ("server_tool_use", "mcp_tool_use")
+    uses = [block for message in messages for block in _blocks(message) if block.get("type") in served]
+    uses += [block for block in _blocks(messages[-1]) if block.get("type") == "tool_use"]
+    return any(use.get("id") not in answered for use in uses)
+
+
+def summary(body: dict[str, Any]) -> ScriptedReply:
+    """The reply to a request for a summary: what was asked and said, cut short."""
+    lines = []
+    for message in body["messages"]:
+        for block in _blocks(message):
+            said = block.get("text") if block.get("type") == "text" else None
+            said = block.get("content") if block.get("type") == "compaction" else said
+            if said and message["role"] != "system":
+                lines.append(f"{message['role']}: {' '.join(str(said).split())[:_MOST]}")
+    told = body["compaction"].get("instructions")
+    head = f"Summary of {len(body['messages'])} messages" + (f" ({told})" if told else "")
+    return reply(compaction("\n".join([f"{head}:", *lines])))
+
+
+def signed_summary(block: Block) -> Block:
+    """A compaction block as a request for a summary gets it."""
+    whole = {**block, "encrypted_content": None, "tool_changes": None}
+    return whole if block.get("signature") else {**whole, "signature": token(_facts(whole))}
+
+
+def summary_usage(size: int, content: list[Block]) -> dict[str, Any]:
+    """The usage of a reply that is a summary alone: all of it is in `iterations`. Source: messages-api.md section 6."""
+    used = {"input_tokens": tokens(size), "output_tokens": tokens(sum(map(written, content)))}
+    cached = {"cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
+    return {"input_tokens": 0, "output_tokens": 0, "iterations": [{"type": "compaction", **used, **cached}]}
+
+
+def _facts(block: Block) -> bytes:
+    return hashlib.sha256(encode([block.get("content"), block.get("tool_changes")])).digest()
+
+
+def _blocks(message: dict[str, Any]) -> list[Block]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
