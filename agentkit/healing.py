@@ -36,7 +36,7 @@ def heal(transcript: Transcript, error: APIError) -> bool:
         return False
     why = error.message
     if _THINKING.search(why):
-        if transcript.healed & {"drop_block", "strip_thinking"} or not transcript.history.has_thinking():
+        if transcript.operations & {"drop_block", "strip_thinking"} or not transcript.history.has_thinking():
             return False
         can_drop = '"drop_block"' in why and not transcript.drops_blocks
         transcript.operate("drop_block" if can_drop else "strip_thinking", why=why)

@@ -152,7 +152,7 @@ def _checked(transcript: Transcript, output: Output[Any] | None, finish: Finish)
     try:
         output.parse(final_text(sent_content(transcript.last)))
     except InvalidOutput as error:
-        if transcript.repairs:
+        if "repair_output" in transcript.operations:
             return Finish("invalid_output", str(error))
         transcript.operate("repair_output", content=[{"type": "text", "text": output.repair(error)}])
         return None

@@ -256,18 +256,20 @@ class Usage:
             return cls()
         server = usage.get("server_tool_use")
         server = server if isinstance(server, dict) else {}
-        tokens: list[Any] = [
-            sum(_count(part.get(name)) for part in _iterations_of(usage)) for name in cls.__slots__[:4]
-        ]
-        return cls(*tokens, *(_count(server.get(name)) for name in cls.__slots__[4:6]))
+        parts = _iterations_of(usage)
+        tokens: list[Any] = [sum([_count(part.get(name)) for part in parts]) for name in cls.__slots__[:4]]
+        return cls(*tokens, *[_count(server.get(name)) for name in cls.__slots__[4:6]])
 
-    @classmethod
-    def of_last_prompt(cls, usage: Any) -> Usage:
-        """Of the last time in one message that the model was asked: its tokens are those of the conversation so far."""
-        if not isinstance(usage, dict):
-            return cls()
+    def last_prompt(self, usage: Any) -> Usage:
+        """Of the last time in this message that the model was asked: its tokens are those of the conversation so far.
+
+        Args:
+            usage: As it is on the wire.
+        """
+        if not isinstance(usage, dict) or not usage.get("iterations"):
+            return self
         asked = [part for part in _iterations_of(usage) if part.get("type", "message") in _ASKED]
-        return cls.from_wire({**(asked or [usage])[-1], "iterations": None})
+        return self.from_wire(asked[-1]) if asked else self
 
     @property
     def total_tokens(self) -> int:

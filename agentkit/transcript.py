@@ -54,7 +54,6 @@ class Transcript:
         turns: Model turns since the run began (resumes are the same run).
         pauses: Paused model turns in a row.
         tool_calls: Calls started since the run began.
-        repairs: Answers since the run began that the model was asked to put right.
         usage: Since the run began.
         cost: US dollars since the run began; None once a turn has no known price.
         elapsed: Active seconds since the run began.
@@ -63,7 +62,7 @@ class Transcript:
         asked: Model and endpoint of the last run, where they are known.
         runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run: some servers say no `tool_use`.
         drops_blocks: Whether the API is to drop thinking that it can't verify.
-        healed: Operations since the run began.
+        operations: Those since the run began.
     """
 
     def __init__(self) -> None:
@@ -79,7 +78,6 @@ class Transcript:
         self.turns = 0
         self.pauses = 0
         self.tool_calls = 0
-        self.repairs = 0
         self.usage = Usage()
         self.cost: float | None = 0.0
         self.elapsed = 0.0
@@ -88,7 +86,7 @@ class Transcript:
         self.asked: tuple[str, str] | None = None
         self.runs_at_end_turn = False
         self.drops_blocks = False
-        self.healed: set[str] = set()
+        self.operations: set[str] = set()
         self._model_turns = 0
         self._context_tokens = 0
         self._counted_bytes = 0
@@ -239,7 +237,7 @@ class Transcript:
         """A transcript of its own that begins as this one is; encoded bytes are shared."""
         twin = copy.copy(self)
         twin.entries, twin.calls, twin.waiting = self.entries.copy(), self.calls.copy(), self.waiting.copy()
-        twin.history, twin.healed = self.history.branch(), self.healed.copy()
+        twin.history, twin.operations = self.history.branch(), self.operations.copy()
         return twin
 
     def dump(self) -> dict[str, Any]:
@@ -271,8 +269,8 @@ class Transcript:
         self.runs_at_end_turn = bool(entry.get("runs_at_end_turn"))
         if entry["resume"]:
             return
-        self.healed = set()
-        self.turns = self.pauses = self.tool_calls = self.repairs = 0
+        self.operations = set()
+        self.turns = self.pauses = self.tool_calls = 0
         self.usage, self.cost, self.elapsed, self.run_from = Usage(), 0.0, 0.0, len(self.entries)
         *before, last = entry["messages"]
         for message in before:
@@ -333,11 +331,12 @@ class Transcript:
             self.container = container.get("id") or self.container
 
     def _spend(self, entry: dict[str, Any]) -> None:
-        usage, cost = Usage.from_wire(entry["message"].get("usage")), entry.get("cost")
-        self.usage += replace(usage, cache_miss_reasons=tuple(entry.get("sent", {}).get("cache_misses", ())))
+        wire, cost = entry["message"].get("usage"), entry.get("cost")
+        usage = Usage.from_wire(wire)
+        self._context_tokens, self._counted_bytes = usage.last_prompt(wire).total_tokens, self.history.body.size
+        missed = tuple(entry["sent"]["cache_misses"]) if "sent" in entry else ()
+        self.usage += replace(usage, cache_miss_reasons=missed) if missed else usage
         self.cost = None if self.cost is None or cost is None else self.cost + cost
-        self._context_tokens = Usage.of_last_prompt(entry["message"].get("usage")).total_tokens
-        self._counted_bytes = self.history.body.size
 
     def _on_call(self, entry: dict[str, Any]) -> None:
         call = self.calls[entry["call"]]
@@ -360,7 +359,6 @@ class Transcript:
     def _on_operation(self, entry: dict[str, Any]) -> None:
         match entry:
             case {"operation": "repair_output", "content": content}:
-                self.repairs += 1
                 self.waiting.extend(content)
             case {"operation": "strip_thinking"}:
                 self._rewrite(self.history.without_thinking())
@@ -378,7 +376,7 @@ class Transcript:
                 self._rewrite(History.of([{"role": "assistant", "content": summary}]))
             case _:
                 raise ValueError("the operation is one that this agentkit does not know")
-        self.healed.add(entry["operation"])
+        self.operations.add(entry["operation"])
 
     def _abandon(self) -> None:
         told = self.history.abandoned_calls()

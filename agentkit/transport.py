@@ -56,7 +56,7 @@ class Reply:
 
     def __init__(self, response: Any) -> None:
         self._response = response
-        self._chunks: AsyncGenerator[bytes] | None = None
+        self._chunks: Any = None
         self.url: Any = response.request.url
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -67,12 +67,13 @@ class Reply:
         """The body as it arrives."""
         # A hook of the caller's may have read it. Raw bytes cost less than decoded ones that were not encoded.
         decoded = self._response.is_stream_consumed or "content-encoding" in self.headers
-        self._chunks = self._response.aiter_bytes() if decoded else aiter(self._response.stream)
-        return self._chunks
+        chunks: AsyncGenerator[bytes] = self._response.aiter_bytes() if decoded else aiter(self._response.stream)
+        self._chunks = chunks
+        return chunks
 
     async def close(self) -> None:
         """Gives the connection back, or closes it if the body was not read to its end."""
-        if self._chunks is not None:
+        if self._chunks is not None and self._chunks.ag_frame is not None:  # it has not come to its end
             # The generators inside the HTTP client end only when they are read on; trio warns of those that do not.
             with anyio.CancelScope(shield=True) as scope, suppress(Exception):
                 scope.cancel()
