@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TESTS := tests
-COVERED := stream encode step transcript rules schema
+COVERED := stream encode step transcript history rules schema
 BENCH := ../shared/bench
 BENCH_HOME ?= $(HOME)/.cache/agentkit-bench
 QUESTION ?= How do I parse command line arguments in Python? And what is (17 + 3) * 2?

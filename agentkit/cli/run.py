@@ -109,7 +109,8 @@ def run(
             _check_resumable(after, earlier, tools)
         if curl:
             _check_curl(prompt, {"--emulator": emulator, "--corpus": corpus, "--json": as_json, "--save": save})
-        agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=Limits(max_turns=max_turns))
+        limits = Limits(max_turns=max_turns)
+        agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=limits, cache="auto")
         if curl:
             _show_curl(agent, prompt or "", earlier, base_url)
             return
