@@ -132,6 +132,7 @@ class Agent:
             betas=betas,
             provider=_provider_of(client),
             cache=cache,
+            known=client.known_model(model) if client and model else None,
         )
         self.model = self._blueprint.model
 
@@ -284,7 +285,11 @@ class Agent:
     ) -> tuple[Request, Mapping[str, Tool]]:
         client = options.get("client") or client
         return self._blueprint.request(
-            client.provider if client else None, tools=options.get("tools"), system=options.get("system"), stream=stream
+            client.provider if client else None,
+            tools=options.get("tools"),
+            system=options.get("system"),
+            stream=stream,
+            known=client.known_model(self.model) if client else None,
         )
 
     def _default_client(self) -> Client:

@@ -14,7 +14,7 @@ from agentkit.parameters import Parameters, betas_of, parameters_of
 from agentkit.request import Request
 from agentkit.server_tools import ServerTool, with_tools
 from agentkit.stream import parse_json
-from agentkit.support import GENERIC, Provider
+from agentkit.support import GENERIC, Model, Provider, model_of, told
 from agentkit.tools import Tool, tool
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Blueprint:
         betas: Names for `anthropic-beta`.
         provider: Where it is known now.
         cache: `auto` places cache marks; None places none.
+        known: What the endpoint has said that the model takes, if it has.
 
     Attributes:
         model: Id of the model.
@@ -65,6 +66,7 @@ class Blueprint:
         betas: Iterable[str],
         provider: Provider | None,
         cache: str | None,
+        known: Model | None = None,
     ) -> None:
         if cache not in ("auto", None):
             raise ConfigurationError(f"cache is 'auto' or None, not {cache!r}; marks of your own go with it or without")
@@ -85,7 +87,8 @@ class Blueprint:
         )
         self._provider = provider
         self._is_cached = cache == "auto"
-        self._request = self._with(self.tools, provider)
+        self._known = known
+        self._request = self._with(self.tools, provider, known)
         self._unstreamed = replace(self._request, stream=False)
 
     def request(
@@ -95,6 +98,7 @@ class Blueprint:
         tools: Iterable[AnyTool] | None = None,
         system: str | Sequence[Block] | None = None,
         stream: bool | None = None,
+        known: Model | None = None,
     ) -> tuple[Request, Mapping[str, Tool]]:
         """The request of a run, and its client tools by name.
 
@@ -103,13 +107,15 @@ class Blueprint:
             tools: In place of the blueprint's.
             system: In place of the blueprint's.
             stream: Whether it is streamed; None is whether it has to be.
+            known: What the endpoint has said that the model takes, if it has.
         """
         # Source: messages-api.md section 16.1: what may take longer than ten minutes has to be streamed.
         fits = 3600 * self._request.max_tokens / 128_000 <= 600
         request = self._unstreamed if stream is None and fits else self._request
         by_name = self.tools if tools is None else _by_name(tools)
-        if tools is not None or provider not in (None, self._provider):
-            request = replace(self._with(by_name, provider or self._provider), stream=request.stream)
+        is_news = known not in (None, self._known, model_of(self.model))
+        if tools is not None or provider not in (None, self._provider) or is_news:
+            request = replace(self._with(by_name, provider or self._provider, known), stream=request.stream)
         if system is not None:
             request = replace(request, system=system)
         ours = {name: item for name, item in by_name.items() if isinstance(item, Tool)}
@@ -118,8 +124,9 @@ class Blueprint:
             request = replace(request, cache=plan(request, provider or self._provider or GENERIC, long=waits))
         return request, ours
 
-    def _with(self, tools: _Named, provider: Provider | None) -> Request:
-        request = with_tools(self._bare, tools.values(), provider)
+    def _with(self, tools: _Named, provider: Provider | None, known: Model | None) -> Request:
+        with told(self.model, known):
+            request = with_tools(self._bare, tools.values(), provider)
         if self.output:
             _refuse_citations(request.tools)
         return request

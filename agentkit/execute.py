@@ -205,7 +205,7 @@ class Calls:
             arguments = tool.validate(_input_of(call))
             held = decision is None and call.state == "open" and await self._needs_approval(tool, call, arguments)
         except ToolError as error:
-            self._end(call, _Ended("failed", as_content(error.content)))
+            self._end(call, _Ended("failed", _broken_input(call) or as_content(error.content)))
             return
         if held:
             self._hold(call)
@@ -360,3 +360,9 @@ def _input_of(call: Call) -> Any:
     """What a call runs with: the model's input, or the one that a human put in its place."""
     edited = call.decision.input if call.decision else None
     return call.block.get("input") if edited is None else edited
+
+
+def _broken_input(call: Call) -> str | None:
+    """What is said of streamed input that is no JSON. Source: messages-api.md section 8."""
+    given = _input_of(call)
+    return encode({"INVALID_JSON": given}).decode() if isinstance(given, str) else None

@@ -6,13 +6,16 @@ A model that is not in the table is not judged: nothing is refused for it, so th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 __all__ = [
     "ANTHROPIC",
     "COMETAPI",
+    "EMULATOR",
     "GENERIC",
     "LOCAL",
     "MODELS",
@@ -23,6 +26,7 @@ __all__ = [
     "ServerToolVersions",
     "model_of",
     "provider_of",
+    "told",
 ]
 
 
@@ -73,7 +77,8 @@ LOCAL = Provider(
     cache_marks=0,
     runs_at_end_turn=True,
 )
-PROVIDERS = {provider.name: provider for provider in (ANTHROPIC, COMETAPI, GENERIC, LOCAL)}
+EMULATOR = Provider(name="emulator", base_url=None, automatic_cache=True, cache_marks=4)
+PROVIDERS = {provider.name: provider for provider in (ANTHROPIC, COMETAPI, GENERIC, LOCAL, EMULATOR)}
 
 
 def provider_of(base_url: str) -> Provider:
@@ -181,9 +186,24 @@ MODELS: Mapping[str, Model] = {
 _DATE = re.compile(r"[-@]\d{8}$")
 
 
+_told: ContextVar[tuple[str, Model] | None] = ContextVar("told", default=None)
+
+
+@contextmanager
+def told(name: str, model: Model | None) -> Iterator[None]:
+    """Inside, `model_of(name)` is `model`: what an endpoint has said beats the table. None says nothing."""
+    token = _told.set((_DATE.sub("", name), model) if model else None)
+    try:
+        yield
+    finally:
+        _told.reset(token)
+
+
 def model_of(name: str) -> Model | None:
     """What a model takes, by its id with or without a date; None where that is not known."""
-    return MODELS.get(_DATE.sub("", name))
+    undated = _DATE.sub("", name)
+    said = _told.get()
+    return said[1] if said and said[0] == undated else MODELS.get(undated)
 
 
 @dataclass(frozen=True, slots=True)

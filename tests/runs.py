@@ -17,6 +17,7 @@ from scripted import Request, ScriptedServer, error, reply, server_tool_use, tex
 from agentkit import Agent, Client, Run, RunResult, tool
 from agentkit.rules import check_history, check_request
 
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 CITED = {"type": "web_search_result_location", "url": "https://a.test", "title": "A", "cited_text": "six"}
 FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import add, agent_for, drain, look, pause_tools_answer, valid
+from runs import SEARCH, add, agent_for, drain, look, pause_tools_answer, valid
 from scripted import Drop, Request, ScriptedServer, error, reply, server_tool_use, text, tool_use
 
 from agentkit import (
@@ -119,7 +119,7 @@ async def test_the_prefix_of_each_request_is_that_of_the_one_before_byte_for_byt
 
 
 async def test_a_paused_turn_is_sent_back_unchanged() -> None:
-    async with agent_for(pause_tools_answer, add, look) as (agent, server):
+    async with agent_for(pause_tools_answer, add, look, SEARCH) as (agent, server):
         assert (await agent.run("Go")).text == "It is six."
     first, second, third = (request.json["messages"] for request in server.requests)
     paused = pause_tools_answer(server.requests[0])["content"]  # type: ignore[index]

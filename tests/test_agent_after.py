@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from runs import add, agent_for, honest, valid
+from runs import SEARCH, add, agent_for, honest, valid
 from scripted import error, reply, server_tool_use, text, tool_use
 
 from agentkit import ConfigurationError, Limits, RunResult, tool
@@ -167,7 +167,7 @@ def mixed(blocks: list[dict[str, Any]]) -> object:
 
 
 async def test_in_a_mixed_turn_new_input_waits_while_the_server_tool_is_open() -> None:
-    async with agent_for(mixed, add) as (agent, server):
+    async with agent_for(mixed, add, SEARCH) as (agent, server):
         cut = await agent.run("Both", limits=Limits(max_turns=1))
         assert cut.finish.reason == "max_turns"
         after = await agent.run("And this?", after=cut)

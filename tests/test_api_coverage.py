@@ -146,6 +146,35 @@ async def _run(agent: Agent, streamed: bool, prompt: str, **options: Any) -> Any
     return run.result
 
 
+PLACES: dict[str, dict[str, Any]] = {
+    "char_location": {"document_index": 0, "document_title": "T", "start_char_index": 0, "end_char_index": 1},
+    "page_location": {"document_index": 0, "document_title": "T", "start_page_number": 1, "end_page_number": 2},
+    "content_block_location": {
+        "document_index": 0,
+        "document_title": "T",
+        "start_block_index": 0,
+        "end_block_index": 1,
+    },
+    "web_search_result_location": {"url": "https://a.test", "title": "T", "encrypted_index": "x"},
+    "search_result_location": {"source": "https://a.test", "title": "T", "search_result_index": 0},
+    "hologram_location (unknown)": {"title": "T", "depth": 1.5},
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", PLACES)
+async def test_a_citation_is_shown_and_goes_back_as_it_came(kind: str) -> None:
+    citation = {"type": kind.partition(" ")[0], "cited_text": "a", **PLACES[kind]}
+    cited = text("Cited.", citations=[citation])
+    async with agent_for([reply(cited), reply(text("Yes."))]) as (agent, server):
+        result = await _run(agent, True, "Hi")
+        [found] = result.citations
+        assert (found.cited_text, found.title, found.raw) == ("a", "T", citation)
+        assert found.url == ("https://a.test" if {"url", "source"} & citation.keys() else None)
+        await agent.run("Sure?", after=result)
+        assert server.requests[1].json["messages"][1]["content"] == [cited]
+
+
 DELTAS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "text_delta": ({"text": "a"}, text("")),
     "thinking_delta": ({"thinking": "a"}, thinking("", "")),
@@ -254,6 +283,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
     for kind in sorted({*KNOWN_DELTAS, *DELTAS}):
         assert kind in DELTAS, kind
         yield "delta", kind, "test_api_coverage.py::test_a_delta_is_folded_into_its_block"
+    for kind in PLACES:
+        yield "citation", kind, "test_api_coverage.py::test_a_citation_is_shown_and_goes_back_as_it_came"
     for version in [*VERSIONS, *OTHERS]:
         yield "server tool", version, "test_api_coverage.py::test_a_server_tool_of_each_version_is_sent"
     for reason in [*AFTER, "unknown"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from runs import FOUND, add, agent_for, drain, look, nothing_leaks, pause_tools_answer, tasks, until, valid
+from runs import FOUND, SEARCH, add, agent_for, drain, look, nothing_leaks, pause_tools_answer, tasks, until, valid
 from scripted import Drop, ScriptedServer, error, reply, server_tool_use, text, tool_use
 
 from agentkit import Agent, APIError, Client, ConfigurationError, Limits, Run, RunResult, RunUnfinished, allow, tool
@@ -30,7 +30,7 @@ async def outcome_of(run: Run, act: Callable[[Any], None]) -> RunResult:
 
 
 async def test_events_are_json_and_the_last_is_run_end() -> None:
-    async with agent_for(pause_tools_answer, add, look) as (agent, _), agent.stream("Go") as run:
+    async with agent_for(pause_tools_answer, add, look, SEARCH) as (agent, _), agent.stream("Go") as run:
         events = await drain(run)
     kinds = {event.type for event in events}
     assert kinds >= {
@@ -76,14 +76,14 @@ async def test_the_seconds_of_a_run_that_failed_are_those_it_took() -> None:
 
 
 async def test_text_stream_is_the_text() -> None:
-    async with agent_for(pause_tools_answer, add, look) as (agent, _), agent.stream("Go") as run:
+    async with agent_for(pause_tools_answer, add, look, SEARCH) as (agent, _), agent.stream("Go") as run:
         pieces = [piece async for piece in run.text_stream]
     assert "".join(pieces) == "Let me search.\n\nNow both.\n\nIt is six."
     assert run.result.text == "It is six."
 
 
 async def test_iterating_again_goes_on_and_after_the_end_there_is_nothing() -> None:
-    async with agent_for(pause_tools_answer, add, look) as (agent, _):
+    async with agent_for(pause_tools_answer, add, look, SEARCH) as (agent, _):
         async with agent.stream("Go") as run:
             async for event in run:
                 if event.type == "turn_end":
@@ -203,7 +203,7 @@ async def leave(agent: Agent, at: int, how: str) -> RunResult | None:
 async def test_C5_leaving_at_every_event(how: str) -> None:
     with ScriptedServer(pause_tools_answer) as server:
         async with nothing_leaks(server), Client(base_url=server.url) as client:
-            agent = Agent("claude-sonnet-4-6", tools=[add, look], client=client)
+            agent = Agent("claude-sonnet-4-6", tools=[add, look, SEARCH], client=client)
             before = tasks()
             for at in range(100):
                 result = await leave(agent, at, how)
@@ -243,7 +243,7 @@ async def test_an_api_error_carries_a_result_to_resume_from() -> None:
 
 
 async def test_a_failure_inside_an_event_loop_of_the_consumer_is_the_consumers() -> None:
-    async with agent_for(pause_tools_answer, add, look) as (agent, _):
+    async with agent_for(pause_tools_answer, add, look, SEARCH) as (agent, _):
         run = agent.stream("Go")
         with pytest.raises(Leave):
             await outcome_of(run, _fail)
@@ -283,7 +283,7 @@ def deface(value: Any) -> None:
 
 
 async def test_leaving_the_text_early_warns_of_nothing() -> None:
-    async with agent_for(pause_tools_answer, add, look) as (agent, _), agent.stream("Go") as run:
+    async with agent_for(pause_tools_answer, add, look, SEARCH) as (agent, _), agent.stream("Go") as run:
         pieces = run.text_stream
         assert await anext(pieces) == "Let me search."
         del pieces

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 import trio
-from runs import add, agent_for, drain, look, pause_tools_answer, until, valid
+from runs import SEARCH, add, agent_for, drain, look, pause_tools_answer, until, valid
 from scripted import Drop, Sse, reply, text, tool_use
 
 from agentkit import Limits, Run, RunResult, RunUnfinished, tool
@@ -114,7 +114,7 @@ async def test_C2_cancel_during_tools() -> None:
 
 
 async def test_C3_cancel_between_turns_and_then_resume() -> None:
-    async with agent_for(pause_tools_answer, add, look) as (agent, _):
+    async with agent_for(pause_tools_answer, add, look, SEARCH) as (agent, _):
         seen: list[str] = []
 
         def act(event: Any) -> None:

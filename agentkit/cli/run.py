@@ -109,8 +109,7 @@ def run(
             _check_resumable(after, earlier, tools)
         if curl:
             _check_curl(prompt, {"--emulator": emulator, "--corpus": corpus, "--json": as_json, "--save": save})
-        limits = Limits(max_turns=max_turns)
-        agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=limits, cache="auto")
+        agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=Limits(max_turns=max_turns))
         if curl:
             _show_curl(agent, prompt or "", earlier, base_url)
             return
@@ -268,4 +267,4 @@ async def _emulated_client(url: str) -> AsyncIterator[Client]:
 
     # Loopback: no proxy, and no certificates to load.
     async with httpx.AsyncClient(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as http:
-        yield Client(base_url=url, api_key="emulator", http_client=http)
+        yield Client(base_url=url, provider="emulator", api_key="emulator", http_client=http)

@@ -57,10 +57,8 @@ def check_body(body: Mapping[str, Any], betas: Collection[str] | None) -> list[P
     ]
 
 
-def _server_tools(tools: list[Mapping[str, Any]]) -> set[str] | None:
-    """Their names. A request without any is not judged: its endpoint may run them unasked."""
-    names = {str(tool.get("name")) for tool in tools if is_server_tool(tool)}
-    return names or None
+def _server_tools(tools: list[Mapping[str, Any]]) -> set[str]:
+    return {str(tool.get("name")) for tool in tools if is_server_tool(tool)}
 
 
 def _tool_names(body: Mapping[str, Any], tools: list[Mapping[str, Any]]) -> Iterator[Problem]:

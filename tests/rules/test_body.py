@@ -195,7 +195,6 @@ ACCEPTED = [
     body(system=[marked(ttl="1h"), marked("  ")], messages=[{"role": "user", "content": [marked(), marked()]}]),
     ending("The answer is", "claude-sonnet-4-5"),
     ending("", "claude-opus-5"),
-    ending([SEARCH], "claude-opus-5"),
     ending([SEARCH], "claude-opus-5") | {"tools": [TOOL, {"type": "web_search_20250305", "name": "web_search"}]},
     ending([SEARCH, FOUND], "claude-opus-5"),
     ending([{"type": "compaction", "content": "summary"}, {"type": "text", "text": "so "}], "claude-opus-5"),

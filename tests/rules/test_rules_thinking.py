@@ -116,6 +116,7 @@ REFUSED: list[Case] = [
     ),
 ]
 
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 ACCEPTED = [
     kind("between_tools", "claude-sonnet-5-5"),
     kind("disabled", "claude-opus-5", output_config={"effort": "high"}),
@@ -125,11 +126,11 @@ ACCEPTED = [
     enabled("claude-sonnet-4-5", messages=[user(result("t1"))]) | {"messages": [ASK, ASK]},
     history(ASK, assistant(THOUGHT, call("t1")), user(result("t1"))),
     history(ASK, assistant(THOUGHT, text("The"))),
-    history(ASK, assistant(search("s1"), THOUGHT, search("s2"))),
+    history(ASK, assistant(search("s1"), THOUGHT, search("s2"))) | {"tools": [SEARCH]},
     history(ASK, assistant()),
     kind("adaptive", "claude-opus-4-6", messages=LOOP),
     kind("disabled", "claude-haiku-4-5", messages=[ASK, assistant(THOUGHT, text()), ASK]),
-    body("claude-haiku-4-5", messages=[ASK, assistant(THOUGHT, search("s1"))]),
+    body("claude-haiku-4-5", messages=[ASK, assistant(THOUGHT, search("s1"))], tools=[SEARCH]),
     body("claude-haiku-4-5", messages=[ASK, assistant(text("a"), REDACTED, text("b"))]),
     body("claude-opus-5", thinking={"type": "adaptive", "display": "updates", "block_binding": {}}),
 ]
