@@ -15,6 +15,7 @@ from agentkit.events import TurnEnd
 from agentkit.loop import Send
 from agentkit.parameters import betas_of
 from agentkit.request import Request
+from agentkit.step import reaction_to
 from agentkit.transcript import Transcript
 
 __all__ = ["compact"]
@@ -33,7 +34,8 @@ async def compact(transcript: Transcript, send: Send, request: Request, instruct
         ConfigurationError: A call or an answer is still owed.
         APIError: There is no summary.
     """
-    if not transcript.at_model_turn or transcript.calls or transcript.waiting or transcript.server_open:
+    owes = transcript.calls or transcript.waiting or transcript.server_open
+    if not transcript.at_model_turn or owes or reaction_to(transcript) == "resend":
         raise ConfigurationError("only a conversation that has come to its end can be compacted: resume it first")
     async with aclosing(send(transcript, _asking(request, instructions))) as events:
         ends = [event async for event in events if isinstance(event, TurnEnd)]

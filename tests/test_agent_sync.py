@@ -171,7 +171,7 @@ def test_a_client_that_nobody_closes_takes_its_thread_and_connections_along() ->
         assert agent.run_sync("Hello", client=Client(base_url=server.url)).text == "Hi."
         gc.collect()
         server.wait_until(lambda: server.open_connections == 0)
-        for thread in [thread for thread in threading.enumerate() if thread.name.startswith("agentkit")]:
+        for thread in [thread for thread in threading.enumerate() if thread.name in ("agentkit", "agentkit ends")]:
             thread.join(5)
         assert portals() == []
         agent.close()

@@ -125,6 +125,22 @@ async def test_a_block_that_a_tool_returns_arrives_as_it_is(kind: str) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_result_may_refer_to_a_tool_of_a_remote_server() -> None:
+    """Nobody here knows the names of its tools."""
+
+    async def look() -> list[dict[str, Any]]:
+        """Looks."""
+        return [{"type": "tool_reference", "tool_name": "of_the_server"}]
+
+    remote = mcp_toolset(mcp_server("https://a.test", "a"))
+    async with agent_for([reply(tool_use("look")), reply(text("Seen."))], look, remote) as (agent, server):
+        result = await agent.run("Look.")
+        assert result.tool_calls[0].outcome == "done"
+        [answer] = server.requests[1].json["messages"][-1]["content"]
+        assert answer["content"] == [{"type": "tool_reference", "tool_name": "of_the_server"}]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("kind", REPLIED)
 async def test_a_block_of_a_reply_goes_back_as_it_came(kind: str, streamed: bool) -> None:

@@ -8,7 +8,7 @@ import pytest
 from runs import agent_for
 from scripted import reply, text, tool_use
 
-from agentkit import tool
+from agentkit import Limits, tool
 from agentkit.errors import ConfigurationError, ProtocolError
 
 pytestmark = pytest.mark.anyio
@@ -74,3 +74,11 @@ async def test_a_conversation_that_owes_something_is_not_compacted() -> None:
         result = await agent.run("101 + 2?")
         with pytest.raises(ConfigurationError, match="resume it first"):
             await agent.compact(result)
+
+
+async def test_a_paused_conversation_is_not_compacted() -> None:
+    async with agent_for([reply(text("Hm."), stop="pause_turn")], limits=Limits(max_pauses=0)) as (agent, _):
+        result = await agent.run("Search.")
+        assert result.finish.reason == "max_pauses"
+        with pytest.raises(ConfigurationError, match="resume it first"):
+            await agent.compact(result.dump())

@@ -65,6 +65,6 @@ def test_a_provider_is_known_by_its_address(base_url: str, provider: object) -> 
 
 def test_providers_go_by_their_names() -> None:
     assert {name: provider.name for name, provider in PROVIDERS.items()} == {
-        name: name for name in ("anthropic", "cometapi", "generic", "local")
+        name: name for name in ("anthropic", "cometapi", "generic", "local", "emulator")
     }
     assert GENERIC.base_url is None

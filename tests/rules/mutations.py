@@ -145,7 +145,7 @@ MUTATIONS: dict[str, tuple[str, Change]] = {
         "tool_choice_without_tools",
         when(
             lambda body: body.get("tool_choice") and absent("container", "mcp_servers")(body),
-            lambda body: "tool_reference" not in str(body["messages"]) and "advisor" not in str(body),
+            lambda body: not any(word in str(body["messages"]) for word in ("tool_reference", "server_tool_use")),
             change=without("tools"),
         ),
     ),
