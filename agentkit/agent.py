@@ -11,13 +11,11 @@ from weakref import WeakKeyDictionary, WeakSet, finalize
 from agentkit.blueprint import AnyTool, Blueprint
 from agentkit.call import Decision
 from agentkit.client import Client
-from agentkit.compaction import compact
 from agentkit.errors import ConfigurationError
 from agentkit.healing import ask
 from agentkit.loop import begin
 from agentkit.messages import Block, Prompt, encode
 from agentkit.parameters import Parameters
-from agentkit.preview import Preview, preview_of
 from agentkit.prices import require_price
 from agentkit.request import Request
 from agentkit.result import RunResult
@@ -31,6 +29,7 @@ from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
     from agentkit.portal import Portal
+    from agentkit.preview import Preview
 
 __all__ = ["Agent", "RunOptions", "allow", "deny", "edit"]
 
@@ -213,6 +212,8 @@ class Agent:
         transcript = _transcript_of(earlier)
         ask(transcript, self.model, client.origin)
         request, _ = self._request_for(options, client, stream=None)
+        from agentkit.compaction import compact
+
         await compact(transcript, client.send, request, instructions)
         finish = earlier.finish if isinstance(earlier, RunResult) else next_step(transcript, Limits(), 0.0)
         assert isinstance(finish, Finish)
@@ -244,6 +245,8 @@ class Agent:
         transcript = _transcript_of(after)
         begin(transcript, "preview", prompt, asks=(self.model, client.origin) if client else None)
         request, _ = self._request_for(options, client, stream=None)
+        from agentkit.preview import preview_of
+
         return preview_of(transcript, request, options.get("limits") or self.limits, client)
 
     def _start(

@@ -8,13 +8,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import anyio
 from anyio.lowlevel import RunVar
 
-from agentkit.batches import Batches
 from agentkit.endpoint import Endpoint
 from agentkit.errors import APIError, APITimeoutError, ConfigurationError, ProtocolError, TranscriptError
 from agentkit.events import (
@@ -23,7 +22,6 @@ from agentkit.events import (
     TurnEnd,
     TurnRestarted,
 )
-from agentkit.files import Files
 from agentkit.messages import Usage
 from agentkit.model_info import Catalogue, ModelInfo
 from agentkit.prices import cost_of
@@ -37,6 +35,10 @@ from agentkit.support import ANTHROPIC, COMETAPI, PROVIDERS, Model, Provider, pr
 from agentkit.threads import continued, is_lost
 from agentkit.transcript import Transcript
 from agentkit.transport import Reply, exchange, new_http_client
+
+if TYPE_CHECKING:
+    from agentkit.batches import Batches
+    from agentkit.files import Files
 
 __all__ = ["Client"]
 
@@ -171,11 +173,15 @@ class Client:
     @property
     def batches(self) -> Batches:
         """Message batches: many single-turn requests at half the price, answered within a day."""
+        from agentkit.batches import Batches
+
         return Batches(self.endpoint)
 
     @property
     def files(self) -> Files:
         """Files that are uploaded once and named in any number of requests."""
+        from agentkit.files import Files
+
         return Files(self.endpoint)
 
     async def count_tokens(self, body: Mapping[str, Any], *, betas: Sequence[str] = ()) -> int:

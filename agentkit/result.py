@@ -19,12 +19,12 @@ from agentkit.messages import (
     sent_content,
     text_of,
 )
-from agentkit.record import CallRecord, Search, searches_of, tool_calls_of
 from agentkit.step import Finish
 from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
     from agentkit.output import Output
+    from agentkit.record import CallRecord, Search
 
 __all__ = ["Pending", "RunResult"]
 
@@ -109,11 +109,15 @@ class RunResult:
 
         One that failed has the wire's error code as its `error`.
         """
+        from agentkit.record import searches_of
+
         return searches_of(self._transcript.entries, self._transcript.run_from)
 
     @property
     def tool_calls(self) -> list[CallRecord]:
         """The calls of your tools in this run, in order, with how each ended."""
+        from agentkit.record import tool_calls_of
+
         return tool_calls_of(self._transcript.entries, self._transcript.run_from)
 
     @cached_property
