@@ -150,6 +150,7 @@ async def replayed(client: Client, exchange: Exchange, requests: list[Any]) -> s
     return "accepted, streamed" if streamed else "accepted, whole"
 
 
+@pytest.mark.slow
 async def test_every_successful_exchange_is_accepted() -> None:
     counts: Counter[str] = Counter()
     wrong: list[str] = []
@@ -235,6 +236,7 @@ def cuts_of(body: bytes, more: int, seed: int) -> Iterable[int]:
     return sorted({0, end - 1, *borders, *anywhere})
 
 
+@pytest.mark.slow
 async def test_no_prefix_of_a_stream_is_an_answer(anyio_backend: str) -> None:
     counts: Counter[str] = Counter()
     current: list[Any] = [None]
