@@ -287,6 +287,18 @@ def test_what_was_received_is_sent_unchanged() -> None:
     print(f"\nreplies sent as they came: {len(replayed())} of {len(replayed())}, but for one blank text left out")
 
 
+def test_conversations_of_every_feature_go_on() -> None:
+    tags = Counter(tag for answered, *_ in replayed() for tag in answered["features"])
+    hard = {
+        "mixed_server_client_tools", "parallel_tool_use", "thinking+tool_use", "signature", "container", "mcp",
+        "caller:code_execution_20260120", "out_web_search_tool_result", "out_web_fetch_tool_result",
+        "out_tool_search_tool_result", "out_bash_code_execution_tool_result", "structured_output", "cache_read",
+        "mid_conversation_system", "stop:max_tokens", "citation:web_search_result_location",
+    }  # fmt: skip
+    assert hard <= tags.keys()
+    print("\nnext requests that carry the recorded reply, by feature:", *sorted(tags.items()), sep="\n  ")
+
+
 # Where the recorded client sent something else than it got; agentkit sends what it got.
 DIFFERENCES = {
     "the same": 199,
