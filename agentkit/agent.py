@@ -199,7 +199,7 @@ class Agent:
         Args:
             earlier: A result that owes nothing, or what its `dump()` gave.
             instructions: What the summary is to keep, in place of the API's own instructions.
-            **options: As for `run`.
+            **options: As for `run`; `limits` are of runs.
 
         Raises:
             ConfigurationError: The run has not come to its end.

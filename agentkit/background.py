@@ -114,28 +114,29 @@ class _InTask:
 
         self.is_waiting = False
         self._task: asyncio.Task[Any] | None = None
-        self._before: int | None = None  # cancellations that were asked for before ours, once there is ours
+        self._is_stopped = False
         self._current_task = asyncio.current_task
         self._cancelled = asyncio.CancelledError
 
     async def wait(self, step: Awaitable[T]) -> T | None:
         task = self._task = self._current_task()
         assert task is not None
+        before = task.cancelling()
         self.is_waiting = True
         try:
             return await step
         except self._cancelled:
-            if self._before is None or task.cancelling() - 1 > self._before:  # others have cancelled it too
+            if not self._is_stopped or task.cancelling() - 1 > before:  # others have cancelled it too
                 raise
             return None
         finally:
             self.is_waiting, self._task = False, None
-            if self._before is not None:
-                self._before = None
+            if self._is_stopped:
+                self._is_stopped = False
                 task.uncancel()
 
     def stop(self) -> None:
         # A hook inside the step that calls this goes on to its end: nothing waits that could be given up.
-        if self._task and self._before is None and self._current_task() is not self._task:
-            self._before = self._task.cancelling()
+        if self._task and not self._is_stopped and self._current_task() is not self._task:
+            self._is_stopped = True
             self._task.cancel()

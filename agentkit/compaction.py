@@ -10,9 +10,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from agentkit.errors import ConfigurationError, ProtocolError
+from agentkit.errors import APIError, ConfigurationError, ProtocolError
 from agentkit.events import TurnEnd
-from agentkit.loop import Send
+from agentkit.healing import heal
+from agentkit.loop import Send, request_now
 from agentkit.parameters import betas_of
 from agentkit.request import Request
 from agentkit.step import reaction_to
@@ -37,13 +38,22 @@ async def compact(transcript: Transcript, send: Send, request: Request, instruct
     owes = transcript.calls or transcript.waiting or transcript.server_open
     if not transcript.at_model_turn or owes or reaction_to(transcript) == "resend":
         raise ConfigurationError("only a conversation that has come to its end can be compacted: resume it first")
-    async with aclosing(send(transcript, _asking(request, instructions))) as events:
-        ends = [event async for event in events if isinstance(event, TurnEnd)]
-    end = ends[-1]
+    asking = _asking(request, instructions)
+    end = await _turn_end(transcript, send, asking)
     blocks = [block for block in end.message.get("content") or () if block.get("type") == "compaction"]
     if len(blocks) != 1 or not blocks[0].get("content"):
         raise ProtocolError("the reply has no summary", request_id=end.request_id, retryable=False)
     transcript.operate("compact", message=end.message, request_id=end.request_id, cost=end.cost)
+
+
+async def _turn_end(transcript: Transcript, send: Send, request: Request) -> TurnEnd:
+    while True:
+        try:
+            async with aclosing(send(transcript, request_now(request, transcript, None))) as events:
+                return [event async for event in events if isinstance(event, TurnEnd)][-1]
+        except APIError as error:
+            if not heal(transcript, error, request):
+                raise
 
 
 def _asking(request: Request, instructions: str | None) -> Request:

@@ -17,6 +17,7 @@ from agentkit.messages import Prompt, as_messages, copy_json, encode, final_text
 from agentkit.request import Request
 from agentkit.settings import Limits
 from agentkit.step import Answer, CallModel, CallTools, Finish, next_step, reaction_to
+from agentkit.threads import thread_of
 from agentkit.transcript import Call, Outcome, Transcript
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ async def loop(
         clock: Active seconds since the run began.
         output: What the answer is to be a value of.
     """
-    ledger = Ledger(request, transcript)
+    ledger, thread = Ledger(request, transcript), thread_of(transcript, request)
     try:
         while True:
             match next_step(transcript, limits, clock()):
@@ -103,6 +104,7 @@ async def loop(
                 case CallModel(room):
                     calls.forget_early()
                     yield TurnStart(transcript.turns + 1)
+                    shown = False
                     miss, sent = ledger.look()
                     if miss:
                         yield miss
@@ -110,12 +112,15 @@ async def loop(
                     try:
                         async with aclosing(send(transcript, request_now(request, transcript, room))) as events:
                             async for event in events:
-                                _take(event, transcript, calls, clock, sent)
+                                _take(event, transcript, calls, clock, sent, thread)
+                                shown = True
                                 yield event
                     except APIError as error:
-                        if not heal(transcript, error):
+                        if not heal(transcript, error, request):
                             raise
                         yield Retry(error.attempts, 0.0, str(error))
+                        if shown:
+                            yield TurnRestarted(error.attempts + 1, str(error))
                 case CallTools(due):
                     async with aclosing(calls.run(due)) as events:
                         async for event in events:
@@ -131,14 +136,19 @@ async def loop(
 
 
 def _take(
-    event: Event, transcript: Transcript, calls: Calls, clock: Callable[[], float], sent: dict[str, Any] | None
+    event: Event,
+    transcript: Transcript,
+    calls: Calls,
+    clock: Callable[[], float],
+    sent: dict[str, Any] | None,
+    thread: str | None,
 ) -> None:
     """What the run does with an event of a model turn."""
     if isinstance(event, ContentBlockStop):
         if event.block.get("type") == "tool_use":
             calls.offer(event.block)
     elif isinstance(event, TurnEnd):
-        transcript.take_turn(copy_json(event.message), event.request_id, clock(), event.cost, sent)
+        transcript.take_turn(copy_json(event.message), event.request_id, clock(), event.cost, sent=sent, thread=thread)
     elif isinstance(event, TurnRestarted):
         calls.forget_early()
 
@@ -161,10 +171,10 @@ def _checked(transcript: Transcript, output: Output[Any] | None, finish: Finish)
 
 def request_now(request: Request, transcript: Transcript, room: int | None) -> Request:
     """The request as it is sent next, asking for no more output than there is `room` for in tokens; None: no limit."""
-    if transcript.drops_blocks:
+    if transcript.drops_blocks and (request.params.get("thinking") or {}).get("type") != "disabled":
         binding = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
         thinking = {"type": "adaptive", **(request.params.get("thinking") or {}), **binding}
-        betas = (*request.betas, "thinking-binding-controls-2026-08-01")
+        betas = tuple(dict.fromkeys([*request.betas, "thinking-binding-controls-2026-08-01"]))
         request = replace(request, params={**request.params, "thinking": thinking}, betas=betas)
     if room is None or room >= request.max_tokens:
         return request

@@ -136,5 +136,5 @@ def _needed(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _family(beta: str) -> str:
-    """A beta without its date."""
-    return beta.rstrip("-0123456789")
+    """A beta without its date; the two ways of compaction are two betas, and share a name."""
+    return beta if beta.startswith("compact-") else beta.rstrip("-0123456789")

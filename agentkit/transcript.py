@@ -58,7 +58,8 @@ class Transcript:
         cost: US dollars since the run began; None once a turn has no known price.
         elapsed: Active seconds since the run began.
         container: Id of the container that the API keeps for this conversation.
-        thread_id: Id of the last reply, if the messages up to it are still those that were sent.
+        thread: What the thread is for that the API keeps of this conversation, None without one.
+        thread_id: Id of the last reply, if a thread has all messages up to it.
         asked: Model and endpoint of the last run, where they are known.
         runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run: some servers say no `tool_use`.
         drops_blocks: Whether the API is to drop thinking that it can't verify.
@@ -82,6 +83,7 @@ class Transcript:
         self.cost: float | None = 0.0
         self.elapsed = 0.0
         self.container: str | None = None
+        self.thread: str | None = None
         self.thread_id: str | None = None
         self.asked: tuple[str, str] | None = None
         self.runs_at_end_turn = False
@@ -113,15 +115,15 @@ class Transcript:
             run_id: Names the run.
             messages: In wire shape.
             asks: Model and endpoint that are asked.
-            runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run.
+            runs_at_end_turn: As the attribute.
 
         Raises:
             TranscriptError: The API would refuse the messages.
         """
         entry = {"entry": "run", "run_id": run_id, "resume": messages is None, "messages": list(messages or ())}
         self.append({**entry, "asks": asks, "runs_at_end_turn": runs_at_end_turn})
-        if self.problems:
-            raise TranscriptError(self.problems[0].message)
+        if self.history.problems:
+            raise TranscriptError(self.history.problems[0].message)
         last = messages[-1] if messages else None
         if last and last["role"] == "assistant" and client_calls(last["content"]):  # type: ignore[arg-type]
             raise TranscriptError("the messages end with a tool_use: give its tool_result, or continue with after=")
@@ -132,11 +134,12 @@ class Transcript:
         request_id: str | None,
         elapsed: float,
         cost: float | None = None,
-        sent: dict[str, Any] | None = None,
+        **about: Any,
     ) -> None:
-        """Appends a model turn: `message` as it came, `cost` in US dollars where it is known, `sent` of the ledger."""
-        about = {"request_id": request_id, "elapsed": elapsed, "cost": cost, **({"sent": sent} if sent else {})}
-        self.append({"entry": "turn", "role": "assistant", "message": message, **about})
+        """Appends a model turn: `message` as it came, `cost` in US dollars if known, what else is not None."""
+        more = {name: value for name, value in about.items() if value is not None}
+        turn = {"entry": "turn", "role": "assistant", "message": message, "request_id": request_id}
+        self.append({**turn, "elapsed": elapsed, "cost": cost, **more})
 
     def answer(self) -> None:
         """Appends the one user turn that follows a model turn: results in call order, then waiting input.
@@ -183,11 +186,6 @@ class Transcript:
     def server_open(self) -> set[str]:
         """Ids of server tool uses that have no result yet."""
         return self.history.server_open
-
-    @property
-    def problems(self) -> list[Problem]:
-        """What the API would refuse, whatever follows."""
-        return self.history.problems
 
     @property
     def stop_reason(self) -> str | None:
@@ -265,11 +263,12 @@ class Transcript:
 
     def _on_run(self, entry: dict[str, Any]) -> None:
         self.run_id = entry["run_id"]
-        self.asked = tuple(entry["asks"]) if entry.get("asks") else None
-        self.runs_at_end_turn = bool(entry.get("runs_at_end_turn"))
+        before, self.asked = self.asked, tuple(entry["asks"]) if entry.get("asks") else None
+        self.runs_at_end_turn = bool(entry.get("runs_at_end_turn") or (entry["resume"] and self.runs_at_end_turn))
+        if self.asked != before or not entry["resume"]:
+            self.operations = set()
         if entry["resume"]:
             return
-        self.operations = set()
         self.turns = self.pauses = self.tool_calls = 0
         self.usage, self.cost, self.elapsed, self.run_from = Usage(), 0.0, 0.0, len(self.entries)
         *before, last = entry["messages"]
@@ -292,7 +291,7 @@ class Transcript:
             if self.calls or self.waiting:
                 self._answer()
             self.history.add(message["role"], content)
-            self.at_model_turn = False
+            self.at_model_turn, self.thread_id = False, None
 
     def _on_turn(self, entry: dict[str, Any]) -> None:
         if "message" in entry:
@@ -323,7 +322,8 @@ class Transcript:
         calls = client_calls(content)
         self.calls = {call.call_id: call for call in (Call(f"{self._model_turns}:{b['id']}", b) for b in calls)}
         self.history.add("assistant", content)
-        self.thread_id = message.get("id") if content else None
+        self.thread = entry.get("thread")
+        self.thread_id = message.get("id") if content and self.thread else None
         self._spend(entry)
         self.elapsed = max(self.elapsed, entry.get("elapsed") or 0.0)
         container = message.get("container")
@@ -361,6 +361,7 @@ class Transcript:
             case {"operation": "repair_output", "content": content}:
                 self.waiting.extend(content)
             case {"operation": "strip_thinking"}:
+                self.drops_blocks = False
                 self._rewrite(self.history.without_thinking())
             case {"operation": "drop_block"}:
                 self.drops_blocks = True

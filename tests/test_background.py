@@ -227,6 +227,26 @@ async def test_who_else_cancels_a_step_that_is_stopped_is_heard() -> None:
     assert "went on" not in ended
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # tasks of trio can't be cancelled from outside
+@pytest.mark.parametrize("ours_first", [True, False])
+async def test_a_task_that_is_cancelled_while_its_step_is_stopped_ends(ours_first: bool) -> None:
+    step = stoppable()
+    went_on: list[bool] = []
+
+    async def waits() -> None:
+        await step.wait(for_ever())
+        went_on.append(True)
+
+    task = asyncio.create_task(waits())
+    await anyio.wait_all_tasks_blocked()
+    for act in (step.stop, task.cancel) if ours_first else (task.cancel, step.stop):
+        act()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    assert went_on == []
+
+
 async def test_a_step_that_stops_itself_goes_on_to_its_end() -> None:
     step = stoppable()
 

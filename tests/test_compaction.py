@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from runs import agent_for
-from scripted import reply, text, tool_use
+from scripted import error, reply, text, tool_use
 
 from agentkit import Limits, tool
-from agentkit.errors import ConfigurationError, ProtocolError
+from agentkit.errors import BadRequestError, ConfigurationError, ProtocolError
 
 pytestmark = pytest.mark.anyio
 
@@ -82,3 +82,23 @@ async def test_a_paused_conversation_is_not_compacted() -> None:
         assert result.finish.reason == "max_pauses"
         with pytest.raises(ConfigurationError, match="resume it first"):
             await agent.compact(result.dump())
+
+
+async def test_a_compaction_is_healed_as_a_run_is() -> None:
+    expired = error(400, "invalid_request_error", "Container container_1 has expired or does not exist")
+    first = reply(text("Hi."), container={"id": "container_1", "expires_at": "2026-11-28T00:00:00Z"})
+    edits = {"edits": [{"type": "compact_20260112"}]}
+    async with agent_for([first, expired, COMPACTED], context_management=edits) as (agent, server):
+        compacted = await agent.compact(await agent.run("Hello"))
+        operations = [entry["operation"] for entry in compacted.dump()["entries"] if entry["entry"] == "operation"]
+        assert operations == ["drop_container", "compact"]
+        assert "container" not in server.requests[2].json
+        betas = server.requests[2].headers["anthropic-beta"].split(",")
+        assert {"compact-2026-01-12", "compact-2026-09-04"} <= set(betas)
+
+
+async def test_what_has_no_cure_fails_and_changes_nothing() -> None:
+    async with agent_for([reply(text("Hi.")), error(400, "invalid_request_error", "no")]) as (agent, _):
+        result = await agent.run("Hello")
+        with pytest.raises(BadRequestError):
+            await agent.compact(result)

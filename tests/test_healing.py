@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from runs import agent_for, drain
-from scripted import Request, error, reply, server_tool_use, text, thinking, tool_use
+from scripted import Request, Sse, error, reply, server_tool_use, text, thinking, tool_use
+from sending import REQUEST
 
-from agentkit import Agent, Client, tool
+from agentkit import Agent, Client, allow, tool
 from agentkit.errors import BadRequestError, InternalServerError
 from agentkit.healing import heal
 from agentkit.transcript import Transcript
@@ -135,8 +136,63 @@ async def test_code_that_waits_in_an_expired_container_is_given_up_and_its_calls
 
 def test_what_has_no_cure_is_left_to_the_caller() -> None:
     transcript = Transcript()
-    assert not heal(transcript, InternalServerError(SIGNATURE))
-    assert not heal(transcript, BadRequestError("prompt is too long: 1 tokens > 0 maximum"))
-    assert not heal(transcript, BadRequestError(SIGNATURE))  # there is no thinking to blame
-    assert not heal(transcript, BadRequestError(EXPIRED))
+    assert not heal(transcript, InternalServerError(SIGNATURE), REQUEST)
+    assert not heal(transcript, BadRequestError("prompt is too long: 1 tokens > 0 maximum"), REQUEST)
+    assert not heal(transcript, BadRequestError(SIGNATURE), REQUEST)  # there is no thinking to blame
+    assert not heal(transcript, BadRequestError(EXPIRED), REQUEST)
     assert transcript.entries == []
+
+
+async def test_another_model_is_not_told_to_drop_blocks() -> None:
+    script = [reply(thinking("so"), tool_use("add", a=1, b=2)), refused(BOUND), reply(text("3")), reply(text("Yes."))]
+    async with agent_for(script, add) as (agent, server):
+        result = await agent.run("1 + 2?")
+        other = Agent("claude-haiku-4-5", client=agent._client)
+        again = await other.run("Sure?", after=result)
+        assert operations(again) == ["drop_block", "strip_thinking"]
+        assert "thinking" not in server.requests[3].json
+        assert "anthropic-beta" not in server.requests[3].headers
+
+
+async def test_what_does_not_think_has_thinking_stripped() -> None:
+    first = reply(thinking("so"), tool_use("add", a=1, b=2))
+    options = {"thinking": {"type": "disabled"}, "betas": [BETA]}
+    async with agent_for([first, refused(BOUND), reply(text("3"))], add, **options) as (agent, server):
+        assert operations(await agent.run("1 + 2?")) == ["strip_thinking"]
+        assert server.requests[2].json["thinking"] == {"type": "disabled"}
+        assert server.requests[2].headers["anthropic-beta"] == BETA
+
+
+async def test_a_resume_at_another_model_may_be_healed_too() -> None:
+    @tool(needs_approval=True)
+    def pay(amount: int) -> str:
+        """Pays."""
+        return "paid"
+
+    first, second = reply(thinking("so"), tool_use("pay", amount=1)), reply(thinking("b"), tool_use("pay", amount=2))
+    async with agent_for([first, second, refused(SIGNATURE), reply(text("Done."))], pay) as (agent, _):
+        held = await agent.run("Pay.")
+        other = Agent("claude-opus-4-8", tools=[pay], client=agent._client)
+        held = await other.resume(held, decisions={held.pending[0].call_id: allow()})
+        done = await other.resume(held, decisions={held.pending[0].call_id: allow()})
+        assert done.text == "Done."
+        assert operations(done) == ["strip_thinking", "strip_thinking"]
+
+
+async def test_a_turn_that_is_healed_inside_its_stream_is_shown_as_restarted() -> None:
+    broken = [
+        {"type": "message_start", "message": {**reply(), "content": [], "stop_reason": None}},
+        {"type": "content_block_start", "index": 0, "content_block": text("")},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}},
+        {"type": "error", "error": {"type": "invalid_request_error", "message": SIGNATURE}},
+    ]
+    async with agent_for([reply(thinking("so"), tool_use("add", a=1, b=2)), Sse(broken), reply(text("3"))], add) as (
+        agent,
+        _,
+    ):
+        async with agent.stream("1 + 2?") as run:
+            events = [event.type for event in await drain(run)]
+        at = events.index("turn_restarted")
+        assert events[at - 1] == "retry"
+        assert "text_delta" in events[:at]
+        assert run.result.text == "3"

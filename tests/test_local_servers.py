@@ -10,7 +10,7 @@ import pytest
 from runs import drain
 from scripted import Json, ScriptedServer, Sse, reply, text, tool_use
 
-from agentkit import Agent, Client, tool
+from agentkit import Agent, Client, allow, tool
 from agentkit.errors import ConfigurationError, InternalServerError
 
 pytestmark = pytest.mark.anyio
@@ -113,3 +113,19 @@ async def test_what_the_endpoint_says_of_a_model_beats_the_table() -> None:
             assert (await agent.run("Hello")).text == "Hi."
             with pytest.raises(ConfigurationError, match="thinking"):
                 Agent("claude-opus-5-5", thinking=thinking, client=Client(base_url=server.url, api_key="any"))
+
+
+async def test_a_held_call_beside_end_turn_runs_wherever_it_is_resumed() -> None:
+    @tool(needs_approval=True)
+    def pay(amount: int) -> str:
+        """Pays."""
+        return "paid"
+
+    script = [reply(tool_use("pay", amount=1), stop="end_turn"), reply(text("Done."))]
+    async with local(script) as (agent, server):
+        held = await Agent("my-model", tools=[pay], client=agent._client).run("Pay.")
+        assert held.finish.reason == "needs_approval"
+        async with Client(base_url=server.url, provider="generic", api_key="any") as client:
+            other = Agent("my-model", tools=[pay], client=client)
+            done = await other.resume(held.dump(), decisions={held.pending[0].call_id: allow()})
+        assert (done.text, done.tool_calls[0].outcome) == ("Done.", "done")

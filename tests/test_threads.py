@@ -8,7 +8,7 @@ import pytest
 from runs import agent_for
 from scripted import Json, reply, server_tool_use, text, tool_use
 
-from agentkit import tool
+from agentkit import Agent, tool
 from agentkit.errors import BadRequestError
 
 pytestmark = pytest.mark.anyio
@@ -81,3 +81,30 @@ async def test_a_pause_and_a_rewritten_history_send_all() -> None:
         assert [request.json["thread"] for request in server.requests] == [CREATE] * 4
         sent = [block["text"] for message in server.requests[3].json["messages"] for block in message["content"]]
         assert sent == ["Hi", "I search.", "I can't.", "Then say yes."]
+
+
+async def test_what_a_thread_was_not_made_for_sends_all() -> None:
+    script = [{**reply(text("Hi.")), "id": f"msg_{number}"} for number in range(6)]
+    async with agent_for(script, system="One.", thread=CREATE) as (agent, server):
+        first = await agent.run("Hello")
+        await agent.run("Sure?", after=first, system="Two.")
+        await agent.run("Sure?", after=first, tools=[add])
+        await Agent("claude-opus-4-8", client=agent._client, system="One.", thread=CREATE).run("Sure?", after=first)
+        await agent.run([text_of("user", "a"), text_of("assistant", "b"), text_of("user", "c")], after=first)
+        for request in server.requests[1:]:
+            assert request.json["thread"] == CREATE
+            assert len(request.json["messages"]) >= 3
+            assert request.json["system"] in ("One.", "Two.")
+        await agent.run("Sure?", after=first)
+        assert server.requests[5].json["thread"]["type"] == "continue"
+
+
+async def test_a_reply_without_a_thread_begins_one() -> None:
+    async with agent_for([reply(text("Hi.")), reply(text("Yes."))]) as (agent, server):
+        other = Agent("claude-sonnet-4-6", client=agent._client, thread=CREATE)
+        await other.run("Sure?", after=await agent.run("Hello"))
+        assert server.requests[1].json["thread"] == CREATE
+
+
+def text_of(role: str, said: str) -> dict[str, Any]:
+    return {"role": role, "content": said}

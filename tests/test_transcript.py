@@ -51,7 +51,7 @@ def test_a_run_with_tools() -> None:
         user(result("toolu_a", "1"), result("toolu_b", "2")),
         assistant(text("Done.")),
     ]
-    assert transcript.problems == []
+    assert transcript.history.problems == []
     kinds = [(entry["entry"], entry.get("state")) for entry in transcript.entries]
     calls = [("call", "started"), ("call", "ended")] * 2
     assert kinds == [("run", None), *[("turn", None)] * 2, *calls, *[("turn", None)] * 2]
@@ -151,7 +151,7 @@ def test_input_that_is_no_object_is_sent_as_one() -> None:
         {"INVALID_JSON": '{"x": '},
         {"INVALID_JSON": "[1]"},
     ]
-    assert transcript.problems == []
+    assert transcript.history.problems == []
 
 
 def test_unknown_blocks_and_fields_are_sent_as_they_came() -> None:
@@ -307,7 +307,7 @@ def test_two_branches_never_see_each_other() -> None:
     broken = trunk.branch()
     broken.answer()
     assert broken.refused()
-    assert not trunk.problems
+    assert not trunk.history.problems
 
 
 def test_the_input_estimate_is_what_the_api_counted_and_a_third_of_the_bytes_since() -> None:

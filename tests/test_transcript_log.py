@@ -196,7 +196,7 @@ def test_no_dump_raises_anything_else(data: st.DataObject) -> None:
 def state(transcript: Transcript) -> dict[str, Any]:
     """Every fold, as something to compare."""
     folds = {name: value for name, value in vars(transcript).items() if name not in ("entries", "history")}
-    return {**folds, "server_open": transcript.server_open, "problems": transcript.problems}
+    return {**folds, "server_open": transcript.server_open, "problems": transcript.history.problems}
 
 
 def recomputed(entries: list[dict[str, Any]]) -> dict[str, Any]:
