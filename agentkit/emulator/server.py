@@ -105,7 +105,8 @@ class Emulator:
             host, port = listener.getsockname()[:2]
             self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             self._server = self._make_server()
-            self._thread = threading.Thread(target=self._server.run, args=([listener],), name="agentkit emulator")
+            self._ended = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(listener,), name="agentkit emulator")
             self._thread.start()
             stack.callback(self._stop)
             self._wait_until_started()
@@ -138,8 +139,9 @@ class Emulator:
 
     def wait(self) -> None:
         """Blocks until the server ends; Ctrl-C interrupts it."""
-        while self._thread.is_alive():
-            self._thread.join(0.5)
+        # Not `join`: Python 3.11 takes a thread for ended when Ctrl-C interrupts that.
+        while not self._ended.wait(0.5):
+            pass
 
     def _open_corpus(self, stack: contextlib.ExitStack) -> Corpus:
         if isinstance(self._given, Corpus):
@@ -193,6 +195,12 @@ class Emulator:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 raise ConfigurationError("the emulator's server did not start")
             time.sleep(0.001)
+
+    def _run(self, listener: socket.socket) -> None:
+        try:
+            self._server.run([listener])
+        finally:
+            self._ended.set()
 
     def _stop(self) -> None:
         self._server.stop()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -341,3 +344,12 @@ def test_headers_are_kept_without_keys(http: httpx.Client) -> None:
         Talk(http, emulator.url).ask("Hello?")
     (headers,) = emulator.headers
     assert (headers["anthropic-version"], headers["x-api-key"]) == ("2023-06-01", "…")
+
+
+def test_ctrl_c_while_it_waits_leaves_the_server_to_end_by_itself() -> None:
+    with Emulator(script=lambda body: reply("Hi.")) as emulator:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            emulator.wait()
+        assert emulator._thread.is_alive()
+    assert not emulator._thread.is_alive()
