@@ -15,12 +15,14 @@ if TYPE_CHECKING:
         AgentKitError,
         APIError,
         ConfigurationError,
+        NotDone,
         RunUnfinished,
         ToolDefinitionError,
         ToolError,
         TranscriptError,
     )
     from agentkit.events import Event
+    from agentkit.journal import Journal
     from agentkit.media import document, image
     from agentkit.messages import Citation, Usage
     from agentkit.preview import Preview
@@ -37,12 +39,14 @@ _HOMES = {
         "APIError",
         "AgentKitError",
         "ConfigurationError",
+        "NotDone",
         "RunUnfinished",
         "ToolDefinitionError",
         "ToolError",
         "TranscriptError",
     ),
     "events": ("Event",),
+    "journal": ("Journal",),
     "media": ("document", "image"),
     "messages": ("Citation", "Usage"),
     "preview": ("Preview",),
@@ -62,7 +66,9 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "Event",
+    "Journal",
     "Limits",
+    "NotDone",
     "Preview",
     "RetryPolicy",
     "Run",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, Unpa
 from weakref import WeakKeyDictionary, WeakSet, finalize
 
 from agentkit.blueprint import AnyTool, Blueprint
-from agentkit.call import Decision
+from agentkit.call import Approve, Decision
 from agentkit.client import Client
 from agentkit.errors import ConfigurationError
 from agentkit.healing import ask
+from agentkit.journal import Journal
 from agentkit.loop import begin
 from agentkit.messages import Block, Prompt, encode
 from agentkit.parameters import Parameters
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Agent", "RunOptions", "allow", "deny", "edit"]
 
-Earlier: TypeAlias = "RunResult | Mapping[str, Any]"
-"""What a run goes on from: a result, or what its `dump()` gave."""
+Earlier: TypeAlias = "RunResult | Mapping[str, Any] | str"
+"""What a run goes on from: a result, what its `dump()` gave, or the id of a run in the journal."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -46,6 +47,8 @@ class RunOptions(TypedDict, total=False):
         limits: In place of the agent's.
         system: In place of the agent's.
         tools: In place of the agent's.
+        approve: Decides on each call that needs an approval while the run goes on: a (sync or async) function of a
+            `Pending`, that returns `allow()`, `deny(…)` or `edit(…)`. Without one such calls are held.
     """
 
     deps: Any
@@ -53,6 +56,7 @@ class RunOptions(TypedDict, total=False):
     limits: Limits
     system: str | Sequence[Block]
     tools: Iterable[AnyTool]
+    approve: Approve
 
 
 def allow() -> Decision:
@@ -91,6 +95,8 @@ class Agent:
         betas: Names for `anthropic-beta`.
         limits: What a run may use.
         client: The endpoint; without one a `Client()` is made at the first run, and closed by the agent.
+        journal: Where runs are kept, so that they outlive the process: a `Journal`, or the path of its file. By default
+            `runs.db` in the folder that `AGENTKIT_HOME` names; without that they are kept in memory.
         **parameters: Other fields of the body, such as `thinking`, `effort` and `tool_choice`: see `Parameters`.
 
     Raises:
@@ -113,10 +119,12 @@ class Agent:
         betas: Iterable[str] = (),
         limits: Limits | None = None,
         client: Client | None = None,
+        journal: Journal | str | os.PathLike[str] | None = None,
         **parameters: Unpack[Parameters],
     ) -> None:
         self.limits = limits or Limits()
         self._client = client
+        self._journal = _journal_of(journal)
         self._own: Client | None = None
         self._synced: WeakSet[Client] = WeakSet()  # those of `run_sync`
         self._blueprint = Blueprint(
@@ -152,7 +160,7 @@ class Agent:
 
         Args:
             prompt: Text, content blocks, or messages in wire shape.
-            after: The result (or its `dump()`) that this run continues.
+            after: The result (or its `dump()`, or the id of its run in the journal) that this run continues.
             **options: For this run alone: see `RunOptions`.
 
         Raises:
@@ -181,7 +189,7 @@ class Agent:
         """Goes on with a run that was held, stopped by a limit, cancelled or cut off by an error.
 
         Args:
-            earlier: Its result, or what `dump()` gave.
+            earlier: Its result, what `dump()` gave, or its id in the journal.
             decisions: On held calls, by call id: `allow()`, `deny("why")` or `edit({...})`.
             **options: For this run alone: see `RunOptions`.
 
@@ -197,7 +205,7 @@ class Agent:
         """The same conversation with a summary in the place of its messages, for the next `after=`.
 
         Args:
-            earlier: A result that owes nothing, or what its `dump()` gave.
+            earlier: A result that owes nothing, or what its `dump()` gave, or its id in the journal.
             instructions: What the summary is to keep, in place of the API's own instructions.
             **options: As for `run`; `limits` are of runs.
 
@@ -209,7 +217,7 @@ class Agent:
         """
         _refuse_unknown(options)
         client = options.get("client") or self._default_client()
-        transcript = _transcript_of(earlier)
+        transcript = self._transcript_of(earlier)
         ask(transcript, self.model, client.origin)
         request, _ = self._request_for(options, client, stream=None)
         from agentkit.compaction import compact
@@ -242,7 +250,7 @@ class Agent:
         """The first request of a run, and what the API would refuse in it. Nothing is sent."""
         _refuse_unknown(options)
         client = options.get("client") or self._client or self._own
-        transcript = _transcript_of(after)
+        transcript = self._transcript_of(after)
         begin(transcript, "preview", prompt, asks=(self.model, client.origin) if client else None)
         request, _ = self._request_for(options, client, stream=None)
         from agentkit.preview import preview_of
@@ -265,7 +273,7 @@ class Agent:
         limits = options.get("limits") or self.limits
         if limits.max_cost_usd is not None:
             require_price(self.model, client.provider.name)
-        transcript = _transcript_of(after)
+        transcript = self._transcript_of(after)
         run_id = transcript.run_id if prompt is None else os.urandom(16).hex()
         lenient = client.provider.runs_at_end_turn
         begin(transcript, run_id, prompt, asks=(self.model, client.origin), runs_at_end_turn=lenient)
@@ -281,6 +289,8 @@ class Agent:
             tool_timeout=client.timeouts.tool,
             deps=options.get("deps"),
             output=self._blueprint.output,
+            approve=options.get("approve"),
+            journal=self._journal,
         )
 
     def _request_for(
@@ -294,6 +304,17 @@ class Agent:
             stream=stream,
             known=client.known_model(self.model) if client else None,
         )
+
+    def _transcript_of(self, earlier: Earlier | None) -> Transcript:
+        if earlier is None:
+            return Transcript()
+        if isinstance(earlier, RunResult):
+            return earlier.transcript()
+        if not isinstance(earlier, str):
+            return Transcript.load(earlier)
+        if self._journal is None:
+            raise ConfigurationError("a run id needs a journal: Agent(journal=…), or AGENTKIT_HOME")
+        return self._journal.load(earlier)
 
     def _default_client(self) -> Client:
         if self._client is None and self._own is None:
@@ -331,11 +352,8 @@ def _portal_of(client: Client) -> Portal:
     return _portals[client]
 
 
-def _transcript_of(earlier: Earlier | None) -> Transcript:
-    if earlier is None:
-        return Transcript()
-    if isinstance(earlier, RunResult):
-        return earlier.transcript()
-    if isinstance(earlier, str):
-        raise ConfigurationError("a run id needs a journal, which this version has not: give the result or its dump()")
-    return Transcript.load(earlier)
+def _journal_of(given: Journal | str | os.PathLike[str] | None) -> Journal | None:
+    if given is None and (home := os.environ.get("AGENTKIT_HOME")):
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        given = os.path.join(home, "runs.db")
+    return given if given is None or isinstance(given, Journal) else Journal(given)

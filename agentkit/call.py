@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from agentkit.messages import Block
+from agentkit.messages import Block, copy_json
 
-__all__ = ["Call", "Decision", "Outcome"]
+__all__ = ["Approve", "Call", "Decision", "Outcome", "Pending"]
 
 Outcome = Literal["done", "failed", "denied", "timed_out", "cancelled", "unknown", "not_run"]
 
@@ -22,6 +23,25 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """A call that waits for an approval: `agent.resume(result, decisions={call_id: allow()})`.
+
+    Attributes:
+        call_id: The key of its decision.
+        name: Of the tool.
+        input: What it would run with.
+    """
+
+    call_id: str
+    name: str
+    input: Any
+
+
+Approve: TypeAlias = Callable[[Pending], Decision | Awaitable[Decision]]
+"""Decides on a call while the run goes on: what it raises leaves the call held."""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One `tool_use` of the last model turn.
 
@@ -32,6 +52,8 @@ class Call:
         decision: On a held call, once there is one.
         result: The `tool_result` block, once it has ended.
         outcome: How it ended.
+        attempts: How many times it was started.
+        tool: Digest of the tool that was started, or for which an approval was asked.
     """
 
     call_id: str
@@ -40,9 +62,15 @@ class Call:
     decision: Decision | None = None
     result: Block | None = None
     outcome: Outcome | None = None
+    attempts: int = 0
+    tool: str | None = None
 
     def closing(self, text: str) -> Block:
         """The `tool_result` of a call that has not run to its end: an error with this text."""
         result = {"type": "tool_result", "tool_use_id": self.block["id"], "content": text, "is_error": True}
         toolset = {"toolset_name": self.block["toolset_name"]} if "toolset_name" in self.block else {}
         return {**result, **toolset}
+
+    def pending(self) -> Pending:
+        """What a human decides on; a copy, so that a changed input on the way to `edit` does not change the log."""
+        return Pending(self.call_id, str(self.block.get("name")), copy_json(self.block.get("input")))

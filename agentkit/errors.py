@@ -7,6 +7,10 @@ AgentKitError
 ├── TranscriptError               the history is one that the API would refuse
 ├── RunUnfinished                 .text or .output of a run that did not reach its end
 ├── ToolError                     raised by a tool: its text is what the model sees
+├── NotDone                       raised by a tool's `verify`: the effect has not happened
+├── JournalError                  the journal can't be read or written, or is not ours to write
+│   ├── RunBusy                   another process goes on with the run, or has gone on with it
+│   └── LeaseLost                 another process took the run over while it went on here
 └── APIError                      the endpoint's, or the way to it
     ├── APIConnectionError        no reply, or only a part of one
     │   ├── APITimeoutError       too slow
@@ -43,12 +47,16 @@ __all__ = [
     "ContentTooLargeError",
     "GatewayTimeoutError",
     "InternalServerError",
+    "JournalError",
+    "LeaseLost",
+    "NotDone",
     "NotFoundError",
     "OverloadedError",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
+    "RunBusy",
     "RunUnfinished",
     "ServiceUnavailableError",
     "StreamTruncated",
@@ -104,6 +112,28 @@ class ToolError(AgentKitError):
     def __init__(self, content: str | list[dict[str, Any]]) -> None:
         super().__init__(content if isinstance(content, str) else "tool error")
         self.content = content
+
+
+class NotDone(AgentKitError):
+    """Raised by a tool's `verify`: the effect has not happened, so the call may run."""
+
+
+class JournalError(AgentKitError):
+    """The journal can't be read or written; nothing that it holds is lost.
+
+    Attributes:
+        result: The `RunResult` so far, when a run raises it. What of it is not in the journal can be kept by `dump()`.
+    """
+
+    result: Any = None
+
+
+class RunBusy(JournalError):
+    """The run goes on in another process, or has gone on there since it was read."""
+
+
+class LeaseLost(JournalError):
+    """Another process took the run over while it went on here: nothing more of it is written here."""
 
 
 class APIError(AgentKitError):

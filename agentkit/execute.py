@@ -15,13 +15,26 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from agentkit.background import Background
-from agentkit.errors import ToolError
+from agentkit.call import Approve, Call
+from agentkit.errors import JournalError, ToolError
 from agentkit.events import Event, ToolCall, ToolHeld, ToolProgress, ToolResult
+from agentkit.invocation import (
+    MAY_HAVE_RUN,
+    Ended,
+    broken_input,
+    idempotency_key,
+    input_of,
+    invoke,
+    is_from_code,
+    left_behind,
+    needs_approval,
+)
+from agentkit.journal import Lease
 from agentkit.messages import Block, copy_json, encode
 from agentkit.settings import Limits
 from agentkit.tool_results import as_content, as_text
 from agentkit.tools import RunContext, Tool
-from agentkit.transcript import Call, Outcome, Transcript
+from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -33,16 +46,6 @@ _logger = logging.getLogger("agentkit.tools")
 _CODE_WAITS = 240.0
 """Seconds that a call from code may take, results on their way included: after 270 the code gets a TimeoutError.
 Source: messages-api.md section 11."""
-_MAY_HAVE_RUN = "The outcome is unknown: it may or may not have taken effect. Check before repeating it."
-
-
-@dataclass(slots=True)
-class _Ended:
-    """How a tool ended, before it is written down."""
-
-    outcome: Outcome
-    content: str | list[Block]
-    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -52,7 +55,7 @@ class _Early:
     block: Block
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ready: anyio.Event = field(default_factory=anyio.Event)
-    ended: _Ended = field(init=False)  # when it is ready
+    ended: Ended = field(init=False)  # when it is ready
 
 
 class Calls:
@@ -67,6 +70,8 @@ class Calls:
         deadline: When the run ends, on anyio's clock.
         clock: Active seconds since the run began.
         available: All names that the request offers, for results that refer to tools; None: those of `tools`.
+        approve: Decides on calls that need it, while the run goes on; None: they are held.
+        lease: Where the log is kept.
     """
 
     def __init__(
@@ -80,11 +85,15 @@ class Calls:
         deadline: float,
         clock: Callable[[], float],
         available: Collection[str] | None = None,
+        approve: Approve | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self._transcript = transcript
         self._tools = tools
         self._available = tools if available is None else available
         self._deps = deps
+        self._approve = approve
+        self._lease = lease
         self._timeout = timeout
         self._deadline = deadline
         self._clock = clock
@@ -96,6 +105,7 @@ class Calls:
         self._background: Background | None = None
         self._group: TaskGroup | None = None
         self._jobs: list[_Job] = []  # until the group is open
+        self._failed: JournalError | None = None
         self._events: deque[Event] = deque()
         self._wake = anyio.Event()
 
@@ -146,6 +156,7 @@ class Calls:
             await background.stop()
 
     def _submit(self, job: _Job) -> None:
+        job = partial(self._watched, job)
         if self._group is not None:
             self._group.start_soon(job)
             return
@@ -163,9 +174,19 @@ class Calls:
             self._group = None
             self._wake.set()
 
+    async def _watched(self, job: _Job) -> None:
+        """What the journal can't take ends the run, and not at once the calls beside it."""
+        try:
+            await job()
+        except JournalError as error:
+            self._failed = error
+            self._wake.set()
+
     async def _next_event(self) -> Event:
         # Not a memory object stream: that costs a turn of the event loop for every event.
         while not self._events:
+            if self._failed:
+                raise self._failed
             if self._background is None or self._background.error is not None:
                 raise (self._background and self._background.error) or RuntimeError("the run's tools were stopped")
             self._wake = anyio.Event()
@@ -178,9 +199,10 @@ class Calls:
             before = self._members_before(call)
             if failed := [other for other in before if other.outcome not in (None, "done")]:
                 text = f"Not executed: {failed[0].block.get('name')}, an earlier call of this toolset, did not succeed."
-                self._end(call, _Ended("not_run", text))
+                self._end(call, Ended("not_run", text))
             elif call.decision is None and any(other.state == "held" for other in before):
-                self._hold(call)
+                self._transcript.hold(call)
+                self._emit(ToolHeld(call.call_id, str(call.block.get("name")), copy_json(call.block.get("input"))))
             else:
                 await self._run(call)
 
@@ -193,131 +215,117 @@ class Calls:
         tool = self._tools.get(str(call.block.get("name")))
         decision = call.decision
         if decision and decision.action == "deny":
-            self._end(call, _Ended("denied", as_content(f"The user declined this call. {decision.reason}".strip())))
+            self._end(call, Ended("denied", as_content(f"The user declined this call. {decision.reason}".strip())))
             return
         if tool is None:
-            self._end(call, _Ended("failed", self._unknown_tool(str(call.block.get("name")))))
+            self._end(call, Ended("failed", self._unknown_tool(str(call.block.get("name")))))
             return
-        if call.state == "started" and not (tool.is_read or tool.idempotent):
-            self._end(call, _Ended("unknown", f"The process stopped while this call ran. {_MAY_HAVE_RUN}"))
+        if call.state == "started" and (ended := await left_behind(tool, self._told(tool, call, inf), call)):
+            self._end(call, ended)
             return
         try:
-            arguments = tool.validate(_input_of(call))
-            held = decision is None and call.state == "open" and await self._needs_approval(tool, call, arguments)
+            arguments = tool.validate(input_of(call))
+            held = call.state != "started" and await needs_approval(tool, call, arguments)
         except ToolError as error:
-            self._end(call, _Ended("failed", _broken_input(call) or as_content(error.content)))
+            self._end(call, Ended("failed", broken_input(call) or as_content(error.content)))
             return
         if held:
-            self._hold(call)
+            if await self._decided(call, tool):
+                await self._run(self._transcript.calls[call.call_id])
             return
-        tool_use_id = str(call.block["id"])
-        early = self._early.get(tool_use_id)
+        early = self._early.get(str(call.block["id"]))
         if early and early.block == call.block:  # it has a slot, or waits for one
-            await self._run_started(call, partial(self._ended_early, early))
+            await self._run_started(call, tool, partial(self._ended_early, early))
             return
         async with self._slots:
             await checkpoint_if_cancelled()
-            await self._run_started(call, partial(self._call, tool, call.call_id, call.block, arguments))
+            await self._run_started(call, tool, partial(self._call, tool, call, arguments))
 
-    async def _run_started(self, call: Call, enter: Callable[[], Awaitable[_Ended]]) -> None:
-        self._transcript.start(call)
-        self._emit(ToolCall(call.call_id, str(call.block.get("name")), copy_json(_input_of(call))))
+    async def _run_started(self, call: Call, tool: Tool, enter: Callable[[], Awaitable[Ended]]) -> None:
+        lease = None if tool.is_read else self._lease
+        self._transcript.start(call, tool=tool.digest)
+        if lease:
+            try:
+                await lease.commit(True)
+            except BaseException:
+                self._end(call, Ended("not_run", "The run was stopped before this call, so it has not run."))
+                raise
+        call = self._transcript.calls[call.call_id]
+        self._emit(ToolCall(call.call_id, tool.name, copy_json(input_of(call))))
         began = anyio.current_time()
         try:
             ended = await enter()
         except anyio.get_cancelled_exc_class():
-            text = f"The run was stopped while this call ran. {_MAY_HAVE_RUN}"
-            self._end(call, _Ended("cancelled", text, anyio.current_time() - began))
+            text = f"The run was stopped while this call ran. {MAY_HAVE_RUN}"
+            self._end(call, Ended("cancelled", text, anyio.current_time() - began))
             raise
-        self._end(call, ended)
+        event = self._note(call, ended)
+        if lease:
+            with anyio.CancelScope(shield=True):
+                await lease.commit_result()
+        self._emit(event)
 
     async def _run_early(self, early: _Early, tool: Tool, arguments: dict[str, Any]) -> None:
-        id_ = str(early.block["id"])
+        call = Call(self._transcript.call_id(str(early.block["id"])), early.block)
         with early.scope:
             async with self._slots:
                 await checkpoint_if_cancelled()
-                early.ended = await self._call(tool, self._transcript.call_id(id_), early.block, arguments)
+                early.ended = await self._call(tool, call, arguments)
             early.ready.set()
 
-    async def _ended_early(self, early: _Early) -> _Ended:
+    async def _ended_early(self, early: _Early) -> Ended:
         await early.ready.wait()
         return early.ended
 
-    async def _call(self, tool: Tool, call_id: str, block: Block, arguments: dict[str, Any]) -> _Ended:
-        """Enters the tool. Whatever it does, one end comes out, unless the run itself is cancelled."""
-        began = anyio.current_time()
+    async def _call(self, tool: Tool, call: Call, arguments: dict[str, Any]) -> Ended:
         seconds = self._timeout if tool.timeout is None else tool.timeout
-        if from_code := _is_from_code(block):
-            seconds = min(seconds, _CODE_WAITS, max(self._answer_by - began, 0))
-        progress = partial(self._progress, call_id, tool.name)
-        ctx = RunContext(
+        if from_code := is_from_code(call.block):
+            seconds = min(seconds, _CODE_WAITS, max(self._answer_by - anyio.current_time(), 0))
+        return await invoke(
+            tool,
+            self._told(tool, call, anyio.current_time() + seconds),
+            arguments,
+            seconds=seconds,
+            threads=self._threads,
+            available=self._available,
+            whole=from_code,
+        )
+
+    def _told(self, tool: Tool, call: Call, deadline: float) -> RunContext[Any]:
+        known = self._transcript.calls.get(call.call_id)  # what runs early has no turn yet
+        return RunContext(
             deps=self._deps,
             run_id=self._transcript.run_id,
-            call_id=call_id,
-            tool_use_id=str(block["id"]),
+            call_id=call.call_id,
+            tool_use_id=str(call.block["id"]),
             tool_name=tool.name,
-            deadline=min(began + seconds, self._deadline),
-            report=progress,
+            idempotency_key=idempotency_key(self._transcript.run_id, call.call_id, input_of(call)),
+            attempt=known.attempts if known else 1,
+            deadline=min(deadline, self._deadline),
+            report=partial(self._progress, call.call_id, tool.name),
         )
-        with anyio.CancelScope(deadline=began + seconds) as scope:
-            ended = await self._enter(tool, ctx, arguments, progress, whole=from_code)
-        if scope.cancelled_caught:
-            ended = _Ended("timed_out", f"Timed out after {seconds:.6g} seconds. {_MAY_HAVE_RUN}")
-        ended.seconds = anyio.current_time() - began
-        return ended
 
-    async def _enter(
-        self,
-        tool: Tool,
-        ctx: RunContext[Any],
-        arguments: dict[str, Any],
-        progress: Callable[[str], None],
-        *,
-        whole: bool,
-    ) -> _Ended:
-        try:
-            content = await tool.run(ctx, arguments, threads=self._threads, progress=progress, whole=whole)
-            if unknown := self._unknown_references(content):
-                return _Ended(
-                    "failed", f"The result refers to tools that this run does not have: {', '.join(unknown)}."
-                )
-            return _Ended("done", content)
-        except ToolError as error:
-            return _Ended("failed", error.content)
-        except (SystemExit, KeyboardInterrupt):
-            return _Ended("failed", "The tool tried to exit the process.")
-        except BaseException as error:
-            await checkpoint_if_cancelled()  # ours goes on; it may have come wrapped in a group
-            if isinstance(error, anyio.get_cancelled_exc_class()):
-                return _Ended("failed", f"The tool cancelled itself. {_MAY_HAVE_RUN}")
-            # The text of an exception can hold secrets, so the model gets its class alone.
-            _logger.warning("tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
-            return _Ended("failed", f"The tool failed with {type(error).__name__}.")
+    async def _decided(self, call: Call, tool: Tool) -> bool:
+        """Whether the run's own approver has decided on a call; else it is held."""
+        self._transcript.hold(call, tool=tool.digest)
+        call = self._transcript.calls[call.call_id]
+        if self._approve is not None:
+            try:
+                decision = self._approve(call.pending())
+                self._transcript.decide(call.call_id, await decision if isinstance(decision, Awaitable) else decision)
+                return True
+            except Exception as error:
+                _logger.warning("approve failed for %s", tool.name, exc_info=error)
+        self._emit(ToolHeld(call.call_id, tool.name, copy_json(call.block.get("input"))))
+        return False
 
-    async def _needs_approval(self, tool: Tool, call: Call, arguments: dict[str, Any]) -> bool:
-        if not callable(tool.needs_approval):
-            return tool.needs_approval
-        try:
-            verdict = tool.needs_approval(**arguments)
-            return bool(await verdict if isinstance(verdict, Awaitable) else verdict)
-        except BaseException as error:
-            await checkpoint_if_cancelled()
-            _logger.warning("needs_approval of %s failed", tool.name, exc_info=error)
-            return True
+    def _end(self, call: Call, ended: Ended) -> None:
+        self._emit(self._note(call, ended))
 
-    def _hold(self, call: Call) -> None:
-        self._transcript.hold(call)
-        self._emit(ToolHeld(call.call_id, str(call.block.get("name")), copy_json(call.block.get("input"))))
-
-    def _unknown_references(self, content: str | list[Block]) -> list[str]:
-        """Source: messages-api.md section 10.4: the API refuses the whole request for one."""
-        blocks = [] if isinstance(content, str) else content
-        named = [str(block["tool_name"]) for block in blocks if block.get("type") == "tool_reference"]
-        return [name for name in named if name not in self._available]
-
-    def _end(self, call: Call, ended: _Ended) -> None:
+    def _note(self, call: Call, ended: Ended) -> Event:
+        """Writes down how a call ended."""
         content = ended.content
-        if _is_from_code(call.block):  # code may parse it, so nothing is added
+        if is_from_code(call.block):  # code may parse it, so nothing is added
             content = as_text(content)
         elif call.decision and call.decision.action == "edit" and ended.outcome != "unknown":
             notice = {"type": "text", "text": f"The user changed the input to {encode(call.decision.input).decode()}."}
@@ -331,7 +339,7 @@ class Calls:
         self._transcript.end(call, ended.outcome, block, self._clock())
         size = len(content.encode() if isinstance(content, str) else encode(content))
         name = str(call.block.get("name"))
-        self._emit(ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, copy_json(block)))
+        return ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, copy_json(block))
 
     def _emit(self, event: Event) -> None:
         self._events.append(event)
@@ -348,21 +356,3 @@ class Calls:
         near = difflib.get_close_matches(name, self._tools, n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(self._tools) or 'none'}."
         return f"There is no tool {name!r}. {hint}"
-
-
-def _is_from_code(block: Block) -> bool:
-    """Whether code that the API runs has made the call. Source: messages-api.md section 11."""
-    caller = block.get("caller")
-    return isinstance(caller, dict) and str(caller.get("type")).startswith("code_execution_")
-
-
-def _input_of(call: Call) -> Any:
-    """What a call runs with: the model's input, or the one that a human put in its place."""
-    edited = call.decision.input if call.decision else None
-    return call.block.get("input") if edited is None else edited
-
-
-def _broken_input(call: Call) -> str | None:
-    """What is said of streamed input that is no JSON. Source: messages-api.md section 8."""
-    given = _input_of(call)
-    return encode({"INVALID_JSON": given}).decode() if isinstance(given, str) else None

@@ -12,6 +12,7 @@ from agentkit.errors import APIError
 from agentkit.events import ContentBlockStop, Event, Retry, TurnEnd, TurnRestarted, TurnStart
 from agentkit.execute import Calls
 from agentkit.healing import ask, heal
+from agentkit.journal import Lease
 from agentkit.ledger import Ledger
 from agentkit.messages import Prompt, as_messages, copy_json, encode, final_text, sent_content
 from agentkit.request import Request
@@ -82,6 +83,7 @@ async def loop(
     limits: Limits,
     clock: Callable[[], float],
     output: Output[Any] | None = None,
+    lease: Lease | None = None,
 ) -> AsyncGenerator[Event | Finish]:
     """Runs until there is no next step; the last item says why.
 
@@ -93,6 +95,7 @@ async def loop(
         limits: Of the run.
         clock: Active seconds since the run began.
         output: What the answer is to be a value of.
+        lease: Where the log is kept.
     """
     ledger, thread = Ledger(request, transcript), thread_of(transcript, request)
     try:
@@ -112,7 +115,8 @@ async def loop(
                     try:
                         async with aclosing(send(transcript, request_now(request, transcript, room))) as events:
                             async for event in events:
-                                _take(event, transcript, calls, clock, sent, thread)
+                                if _take(event, transcript, calls, clock, sent, thread) and lease:
+                                    await lease.commit(False)
                                 shown = True
                                 yield event
                     except APIError as error:
@@ -142,15 +146,17 @@ def _take(
     clock: Callable[[], float],
     sent: dict[str, Any] | None,
     thread: str | None,
-) -> None:
-    """What the run does with an event of a model turn."""
+) -> bool:
+    """What the run does with an event of a model turn; whether the turn is complete with it."""
     if isinstance(event, ContentBlockStop):
         if event.block.get("type") == "tool_use":
             calls.offer(event.block)
     elif isinstance(event, TurnEnd):
         transcript.take_turn(copy_json(event.message), event.request_id, clock(), event.cost, sent=sent, thread=thread)
+        return True
     elif isinstance(event, TurnRestarted):
         calls.forget_early()
+    return False
 
 
 def _checked(transcript: Transcript, output: Output[Any] | None, finish: Finish) -> Finish | None:

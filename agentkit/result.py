@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from agentkit.call import Pending
 from agentkit.errors import RunUnfinished
 from agentkit.messages import (
     Block,
@@ -13,7 +13,6 @@ from agentkit.messages import (
     Message,
     Usage,
     citations_of,
-    copy_json,
     fetched_pages,
     final_text,
     sent_content,
@@ -27,21 +26,6 @@ if TYPE_CHECKING:
     from agentkit.record import CallRecord, Search
 
 __all__ = ["Pending", "RunResult"]
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A call that waits for an approval: `agent.resume(result, decisions={call_id: allow()})`.
-
-    Attributes:
-        call_id: The key of its decision.
-        name: Of the tool.
-        input: What it would run with.
-    """
-
-    call_id: str
-    name: str
-    input: Any
 
 
 class RunResult:
@@ -152,9 +136,7 @@ class RunResult:
     @property
     def pending(self) -> list[Pending]:
         """Calls that wait for an approval."""
-        held = self._transcript.held()
-        # Copies: to change the input on the way to `edit` must not change the log.
-        return [Pending(c.call_id, str(c.block.get("name")), copy_json(c.block.get("input"))) for c in held]
+        return [call.pending() for call in self._transcript.held()]
 
     def dump(self) -> dict[str, Any]:
         """The log as JSON: keep it where you like; `after=` and `resume` take it."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
 from agentkit.background import Background, stoppable
-from agentkit.errors import ConfigurationError
+from agentkit.call import Approve
+from agentkit.errors import ConfigurationError, JournalError
 from agentkit.events import ContentBlockStop, Event, RunEnd, ServerToolCall, ServerToolResult, TextDelta
 from agentkit.execute import Calls
+from agentkit.journal import RENEWED_EVERY, Journal, Lease
 from agentkit.loop import Send, loop
 from agentkit.request import Request
 from agentkit.result import RunResult
@@ -50,6 +53,8 @@ class Run:
         tool_timeout: float,
         deps: Any,
         output: Output[Any] | None,
+        approve: Approve | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.run_id = transcript.run_id
         self._transcript = transcript
@@ -60,11 +65,16 @@ class Run:
         self._tool_timeout = tool_timeout
         self._deps = deps
         self._output = output
+        self._approve = approve
+        self._journal = journal
+        self._lease: Lease | None = None
         self._events: AsyncGenerator[Event | Finish] | None = None
         self._stopped: Finish | None = None
         self._has_ended = False
 
     async def __aenter__(self) -> Self:
+        if self._journal:
+            self._lease = await self._journal.take_up(self._transcript)
         began = anyio.current_time() - self._transcript.elapsed
 
         def clock() -> float:
@@ -81,11 +91,14 @@ class Run:
             deadline=self._deadline,
             clock=clock,
             available=_offered(self._request),
+            approve=self._approve,
+            lease=self._lease,
         )
-        self._events = loop(self._transcript, self._send, calls, self._request, self._limits, clock, self._output)
+        send, request, limits = self._send, self._request, self._limits
+        self._events = loop(self._transcript, send, calls, request, limits, clock, self._output, self._lease)
         self._step = stoppable()
         # One timer for the run: a deadline for each event would cost a fifth of what an event costs.
-        self._timer = Background(self._expire)
+        self._timer = Background(self._watch)
         return self
 
     async def __aexit__(
@@ -93,7 +106,7 @@ class Run:
     ) -> None:
         await self._timer.stop()
         await self._close()
-        self._settle(Finish("cancelled", "the consumer left before the end"))
+        await self._settle(Finish("cancelled", "the consumer left before the end"))
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
@@ -108,11 +121,11 @@ class Run:
             try:
                 item = await self._step.wait(anext(events))
             except BaseException as error:
-                self._fail(error)
+                await self._fail(error)
                 raise
             if item is not None:
-                return self._end(item) if isinstance(item, Finish) else item
-        return self._end(await self._give_up())
+                return await self._end(item) if isinstance(item, Finish) else item
+        return await self._end(await self._give_up())
 
     async def drain(self) -> RunResult:
         """Runs to the end with nobody to watch, where one cancel scope does for all events."""
@@ -120,9 +133,9 @@ class Run:
             try:
                 finish = await self._step.wait(_finish_of(self._opened()))
             except BaseException as error:
-                self._fail(error)
+                await self._fail(error)
                 raise
-            self._settle(finish or await self._give_up())
+            await self._settle(finish or await self._give_up())
         return self.result
 
     @property
@@ -142,7 +155,11 @@ class Run:
         if self._events is not None:
             self._step.stop()
 
-    async def _expire(self) -> None:
+    async def _watch(self) -> None:
+        """Ends the run at its deadline, and keeps it until then."""
+        while self._lease and anyio.current_time() + RENEWED_EVERY < self._deadline:
+            await anyio.sleep(RENEWED_EVERY)
+            await self._lease.renew()
         await anyio.sleep_until(self._deadline)
         self._stop(Finish("max_seconds", "the time is up"))
 
@@ -153,8 +170,10 @@ class Run:
             raise ConfigurationError("another task waits for the next event of this run: only one at a time can")
         return self._events
 
-    def _fail(self, error: BaseException) -> None:
-        self._settle(Finish("cancelled", "by the caller") if _is_cancel(error) else Finish("error", str(error)))
+    async def _fail(self, error: BaseException) -> None:
+        finish = Finish("cancelled", "by the caller") if _is_cancel(error) else Finish("error", str(error))
+        with suppress(JournalError):  # the first error is the one to tell
+            await self._settle(finish)
         if hasattr(error, "result"):
             error.result = self.result
 
@@ -167,13 +186,21 @@ class Run:
         with anyio.CancelScope(shield=True):
             await self._opened().aclose()
 
-    def _settle(self, finish: Finish) -> None:
-        if not self._has_ended:
-            self._has_ended = True
-            self.result = RunResult(self._transcript, finish, self._output, self._clock())
+    async def _settle(self, finish: Finish) -> None:
+        if self._has_ended:
+            return
+        self._has_ended = True
+        self.result = RunResult(self._transcript, finish, self._output, self._clock())
+        if self._lease:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await self._lease.release(finish.reason, finish.detail)
+                except JournalError as error:
+                    error.result = self.result
+                    raise
 
-    def _end(self, finish: Finish) -> RunEnd:
-        self._settle(finish)
+    async def _end(self, finish: Finish) -> RunEnd:
+        await self._settle(finish)
         result = self.result
         return RunEnd(
             finish=finish.reason,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import WRAPPER_ASSIGNMENTS, partial
+from functools import WRAPPER_ASSIGNMENTS, cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, overload
 
 import anyio
@@ -41,6 +42,7 @@ EFFECTS = frozenset({"read", "private", "untrusted", "write", "net", "exec"})
 out, run code. Source: faults.md section 5."""
 
 Effect: TypeAlias = "str | Iterable[str] | None"
+Verify: TypeAlias = "Callable[[RunContext[Any], dict[str, Any]], Any]"
 Approval: TypeAlias = "bool | Callable[..., bool | Awaitable[bool]]"
 
 # Source: messages-api.md section 9.
@@ -57,6 +59,8 @@ class RunContext(Generic[Deps]):
         call_id: The call's: the same when it runs again, another for every other call of the transcript.
         tool_use_id: The id that the model gave the call.
         tool_name: The tool's.
+        idempotency_key: The same whenever this call runs, in this process or another: for targets that take such a key.
+        attempt: 1, and more where the call runs again after its process died.
         deadline: When the call is cancelled, on `anyio.current_time()`'s clock, in seconds; None is never.
         report: Where progress goes; tools call `progress`.
     """
@@ -66,6 +70,8 @@ class RunContext(Generic[Deps]):
     call_id: str
     tool_use_id: str
     tool_name: str
+    idempotency_key: str = ""
+    attempt: int = 1
     deadline: float | None = None
     report: Callable[[str], None] | None = field(default=None, repr=False)
 
@@ -95,6 +101,9 @@ class Tool(Generic[P, R]):
         strict: Whether the API constrains the input to the schema.
         polls: Whether equal calls in a row are its way of working.
         idempotent: Whether a call whose outcome is unknown may run again.
+        verify: Finds out what became of a call whose process died: `verify(ctx, arguments)`, sync or async. It returns
+            what the tool would have returned, or raises `NotDone` if the effect has not happened; any other exception
+            leaves the outcome unknown.
         defer_loading: Whether the model sees it only once a tool search has found it.
         allowed_callers: Who may call it: `direct` for the model, `code_execution_20260120` for code that it runs. This
             guides the model; every call is checked in the same way, whoever makes it.
@@ -113,6 +122,7 @@ class Tool(Generic[P, R]):
     strict: bool | None
     polls: bool
     idempotent: bool
+    verify: Verify | None
     _call: Callable[P, R]
     _description: str | None
     _schema: FunctionSchema | GivenSchema
@@ -131,6 +141,7 @@ class Tool(Generic[P, R]):
         strict: bool | None = None,
         polls: bool = False,
         idempotent: bool = False,
+        verify: Verify | None = None,
         defer_loading: bool | None = None,
         allowed_callers: Iterable[str] | None = None,
         eager_input_streaming: bool | None = None,
@@ -151,7 +162,8 @@ class Tool(Generic[P, R]):
             self._set(_schema=GivenSchema(input_schema, name, call, RunContext))
         self._set(**{about: getattr(call, about) for about in WRAPPER_ASSIGNMENTS if hasattr(call, about)})
         self._set(__wrapped__=call, _call=call, _description=description, name=name, effect=_effects(effect, name))
-        self._set(timeout=timeout, needs_approval=needs_approval, strict=strict, polls=polls, idempotent=idempotent)
+        self._set(timeout=timeout, needs_approval=needs_approval, strict=strict, polls=polls)
+        self._set(idempotent=idempotent, verify=verify)
         options = {  # in the order in which they are sent
             "cache_control": cache_control and dict(cache_control),
             "strict": strict,
@@ -198,6 +210,12 @@ class Tool(Generic[P, R]):
             definition["description"] = self.description
         definition["input_schema"] = self.input_schema
         return {**definition, **copy_json(self._options)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Of what it is and does, as far as it says so: a call that was approved or begun is one of this tool alone."""
+        said = [self.definition, sorted(self.effect), self.idempotent]
+        return hashlib.sha256(encode(said)).hexdigest()[:32]
 
     @property
     def is_read(self) -> bool:
@@ -246,7 +264,6 @@ class Tool(Generic[P, R]):
         arguments: dict[str, Any],
         *,
         threads: anyio.CapacityLimiter,
-        progress: Callable[[str], None],
         whole: bool = False,
     ) -> str | list[Block]:
         """Calls the function and gives its result as the content of a `tool_result`.
@@ -255,16 +272,16 @@ class Tool(Generic[P, R]):
         what a sync generator returns is its last piece. After 16 MB it is stopped.
 
         Args:
-            ctx: For a function that takes one.
+            ctx: For a function that takes one; its `report` gets the texts that the function yields or reports, on this
+                task's thread.
             arguments: What `validate` gave.
             threads: The limit for sync functions. A cancelled one is left behind in its thread.
-            progress: Gets the texts that the function yields or reports, on this task's thread.
             whole: Whether a result that is too long is refused, and not cut.
 
         Raises:
             ToolError: The function raised it, or returned what can't be sent.
         """
-        report = Report(progress)
+        report = Report(ctx.report or (lambda text: None))
         given = (replace(ctx, report=report),) if self._schema.takes_context else ()
         enter = partial(self._call, *given, **arguments)
         return await content_of(enter, on_loop=is_async(self._call), threads=threads, report=report, whole=whole)
@@ -285,6 +302,7 @@ def tool(
     strict: bool | None = None,
     polls: bool = False,
     idempotent: bool = False,
+    verify: Verify | None = None,
     defer_loading: bool | None = None,
     allowed_callers: Iterable[str] | None = None,
     eager_input_streaming: bool | None = None,

@@ -36,7 +36,7 @@ from agentkit.history import History
 from agentkit.messages import Block, Message, Usage, client_calls, copy_json, encode, sent_content
 from agentkit.rules import Problem
 
-__all__ = ["Call", "Decision", "Outcome", "Transcript"]
+__all__ = ["FORMAT", "Call", "Decision", "Outcome", "Transcript"]
 
 FORMAT = 1
 
@@ -64,6 +64,7 @@ class Transcript:
         runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run: some servers say no `tool_use`.
         drops_blocks: Whether the API is to drop thinking that it can't verify.
         operations: Those since the run began.
+        stored: How far a journal has the log: run id, entries, digest; None without one.
     """
 
     def __init__(self) -> None:
@@ -89,6 +90,7 @@ class Transcript:
         self.runs_at_end_turn = False
         self.drops_blocks = False
         self.operations: set[str] = set()
+        self.stored: tuple[str, int, bytes] | None = None
         self._model_turns = 0
         self._context_tokens = 0
         self._counted_bytes = 0
@@ -142,21 +144,18 @@ class Transcript:
         self.append({**turn, "elapsed": elapsed, "cost": cost, **more})
 
     def answer(self) -> None:
-        """Appends the one user turn that follows a model turn: results in call order, then waiting input.
-
-        Input closes the turn before it, so what the API still owes in that one is abandoned first.
-        """
+        """Appends the user turn after a model turn: results in call order, then input, which closes what was open."""
         if self.waiting and self.server_open and not self.calls:
             self.operate("abandon_turn", why="new input came")
         self.append({"entry": "turn", "role": "user"})
 
-    def hold(self, call: Call) -> None:
+    def hold(self, call: Call, **about: Any) -> None:
         """Writes that a call waits for an approval."""
-        self.append({"entry": "call", "call": call.call_id, "state": "held"})
+        self.append({"entry": "call", "call": call.call_id, "state": "held", **about})
 
-    def start(self, call: Call) -> None:
+    def start(self, call: Call, **about: Any) -> None:
         """Writes the intent of a call, before its effect."""
-        self.append({"entry": "call", "call": call.call_id, "state": "started"})
+        self.append({"entry": "call", "call": call.call_id, "state": "started", **about})
 
     def end(self, call: Call, outcome: Outcome, result: Block, elapsed: float | None = None) -> None:
         """Writes how a call ended."""
@@ -167,7 +166,7 @@ class Transcript:
         """Writes a decision on a held call.
 
         Raises:
-            ConfigurationError: No such call waits for one, or it is no decision.
+            ConfigurationError: No such call waits, or it is no decision.
         """
         if not isinstance(decision, Decision):
             raise ConfigurationError(f"the decision on {call_id!r} must be allow(), deny(…) or edit(…)")
@@ -342,8 +341,10 @@ class Transcript:
         call = self.calls[entry["call"]]
         match entry:
             case {"state": "held" | "started" as state}:
-                self.calls[call.call_id] = replace(call, state=state)
-                self.tool_calls += state == "started"
+                attempts = call.attempts + (state == "started")
+                kept = replace(call, state=state, attempts=attempts, tool=entry.get("tool"))
+                self.calls[call.call_id] = replace(kept, decision=None) if state == "held" else kept
+                self.tool_calls += attempts - call.attempts
             case {"state": "ended", "outcome": outcome, "result": {"type": _} as result}:
                 self.calls[call.call_id] = replace(call, state="ended", outcome=outcome, result=result)
             case _:

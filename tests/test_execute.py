@@ -214,7 +214,7 @@ async def test_a_fault_of_the_log_ends_the_run_loudly(monkeypatch: pytest.Monkey
     world = World([act], [tool_use("act")])
     world.commit()
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(world.transcript, "start", full)

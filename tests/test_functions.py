@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -188,12 +189,8 @@ async def test_progress(is_async: bool) -> None:
         return ctx.call_id
 
     run = Run()
-    content = await (not_sync if is_async else sync).run(
-        run.ctx,
-        {"text": "t"},
-        threads=run.threads,
-        progress=lambda text: seen.append((text, threading.get_ident() == here)),
-    )
+    ctx = replace(run.ctx, report=lambda text: seen.append((text, threading.get_ident() == here)))
+    content = await (not_sync if is_async else sync).run(ctx, {"text": "t"}, threads=run.threads)
     assert content == "0.toolu_1"
     assert seen == [("t 1", True), ("t 2", True)]
 

@@ -47,9 +47,14 @@ class Run:
         self.progress: list[str] = []
         self.threads = anyio.CapacityLimiter(4)
         self.ctx = RunContext(
-            deps=Deps("k"), run_id="run_1", call_id="0.toolu_1", tool_use_id="toolu_1", tool_name="t", deadline=None
+            deps=Deps("k"),
+            run_id="run_1",
+            call_id="0.toolu_1",
+            tool_use_id="toolu_1",
+            tool_name="t",
+            report=self.progress.append,
         )
 
     async def __call__(self, it: Tool, **value: Any) -> Any:
         arguments = it.validate(value)
-        return await it.run(self.ctx, arguments, threads=self.threads, progress=self.progress.append)
+        return await it.run(self.ctx, arguments, threads=self.threads)

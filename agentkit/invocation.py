@@ -1,0 +1,176 @@
+"""One call of one tool: what the tool is told of it, and how it ended, whatever the tool does."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+from collections.abc import Awaitable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from agentkit.call import Call, Outcome
+from agentkit.errors import NotDone, ToolError
+from agentkit.messages import Block, encode
+from agentkit.tool_results import as_content
+from agentkit.tools import RunContext, Tool
+
+__all__ = [
+    "MAY_HAVE_RUN",
+    "Ended",
+    "broken_input",
+    "idempotency_key",
+    "input_of",
+    "invoke",
+    "is_from_code",
+    "left_behind",
+    "needs_approval",
+]
+
+MAY_HAVE_RUN = "The outcome is unknown: it may or may not have taken effect. Check before repeating it."
+_MOST_ATTEMPTS = 3  # of a call that may repeat. Source: faults.md section 6
+_logger = logging.getLogger("agentkit.tools")
+
+
+@dataclass(slots=True)
+class Ended:
+    """How a call ended, before it is written down.
+
+    Attributes:
+        outcome: In one word.
+        content: What the model is told.
+        seconds: How long it ran.
+    """
+
+    outcome: Outcome
+    content: str | list[Block]
+    seconds: float = 0.0
+
+
+async def invoke(
+    tool: Tool,
+    ctx: RunContext[Any],
+    arguments: dict[str, Any],
+    *,
+    seconds: float,
+    threads: anyio.CapacityLimiter,
+    available: Collection[str],
+    whole: bool,
+) -> Ended:
+    """Enters the tool. Whatever it does, one end comes out, unless the caller itself is cancelled.
+
+    Args:
+        tool: The tool.
+        ctx: For a function that takes one; its `report` gets what the tool reports.
+        arguments: What `tool.validate` gave.
+        seconds: The tool is cancelled after these.
+        threads: The limit for sync functions.
+        available: Names of tools that a result may refer to.
+        whole: Whether a result that is too long is refused, and not cut.
+    """
+    began = anyio.current_time()
+    with anyio.CancelScope(deadline=began + seconds) as scope:
+        ended = await _enter(tool, ctx, arguments, threads, available, whole=whole)
+    if scope.cancelled_caught:
+        ended = Ended("timed_out", f"Timed out after {seconds:.6g} seconds. {MAY_HAVE_RUN}")
+    ended.seconds = anyio.current_time() - began
+    return ended
+
+
+async def _enter(
+    tool: Tool,
+    ctx: RunContext[Any],
+    arguments: dict[str, Any],
+    threads: anyio.CapacityLimiter,
+    available: Collection[str],
+    *,
+    whole: bool,
+) -> Ended:
+    try:
+        content = await tool.run(ctx, arguments, threads=threads, whole=whole)
+        if unknown := _unknown_references(content, available):
+            return Ended("failed", f"The result refers to tools that this run does not have: {', '.join(unknown)}.")
+        return Ended("done", content)
+    except ToolError as error:
+        return Ended("failed", error.content)
+    except (SystemExit, KeyboardInterrupt):
+        return Ended("failed", "The tool tried to exit the process.")
+    except BaseException as error:
+        await checkpoint_if_cancelled()  # ours goes on; it may have come wrapped in a group
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            return Ended("failed", f"The tool cancelled itself. {MAY_HAVE_RUN}")
+        # The text of an exception can hold secrets, so the model gets its class alone.
+        _logger.warning("tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
+        return Ended("failed", f"The tool failed with {type(error).__name__}.")
+
+
+async def left_behind(tool: Tool, ctx: RunContext[Any], call: Call) -> Ended | None:
+    """How a call ended that a dead process had started; None if it may run again.
+
+    Source: faults.md section 6.
+    """
+    if tool.is_read:
+        return None
+    if tool.idempotent and call.attempts < _MOST_ATTEMPTS and call.tool in (None, tool.digest):
+        return None
+    unknown = Ended("unknown", f"The process stopped while this call ran. {MAY_HAVE_RUN}")
+    if tool.verify is None:
+        return unknown
+    try:
+        found = tool.verify(ctx, tool.validate(input_of(call)))
+        return Ended("done", as_content(await found if isinstance(found, Awaitable) else found))
+    except NotDone:
+        return None if call.attempts < _MOST_ATTEMPTS else unknown
+    except BaseException as error:
+        await checkpoint_if_cancelled()
+        _logger.warning("verify of %s failed", tool.name, exc_info=error)
+        return unknown
+
+
+async def needs_approval(tool: Tool, call: Call, arguments: dict[str, Any]) -> bool:
+    """Whether a human must decide on a call: those that have none yet, or one on another tool of this name."""
+    if call.decision is not None:
+        return call.tool not in (None, tool.digest)
+    if not callable(tool.needs_approval):
+        return tool.needs_approval
+    try:
+        verdict = tool.needs_approval(**arguments)
+        return bool(await verdict if isinstance(verdict, Awaitable) else verdict)
+    except BaseException as error:
+        await checkpoint_if_cancelled()
+        _logger.warning("needs_approval of %s failed", tool.name, exc_info=error)
+        return True
+
+
+def idempotency_key(run_id: str, call_id: str, given: Any) -> str:
+    """The same for the same call, however often it runs and wherever. Source: faults.md section 6."""
+    digest = hashlib.sha256(encode([run_id, call_id, given])).digest()
+    return "ak_" + base64.b32encode(digest).decode()[:48].lower()
+
+
+def is_from_code(block: Block) -> bool:
+    """Whether code that the API runs has made the call. Source: messages-api.md section 11."""
+    caller = block.get("caller")
+    return isinstance(caller, dict) and str(caller.get("type")).startswith("code_execution_")
+
+
+def input_of(call: Call) -> Any:
+    """What a call runs with: the model's input, or the one that a human put in its place."""
+    edited = call.decision.input if call.decision else None
+    return call.block.get("input") if edited is None else edited
+
+
+def broken_input(call: Call) -> str | None:
+    """What is said of streamed input that is no JSON. Source: messages-api.md section 8."""
+    given = input_of(call)
+    return encode({"INVALID_JSON": given}).decode() if isinstance(given, str) else None
+
+
+def _unknown_references(content: str | list[Block], available: Collection[str]) -> list[str]:
+    """Source: messages-api.md section 10.4: the API refuses the whole request for one."""
+    blocks = [] if isinstance(content, str) else content
+    named = [str(block["tool_name"]) for block in blocks if block.get("type") == "tool_reference"]
+    return [name for name in named if name not in available]

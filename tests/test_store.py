@@ -1,0 +1,239 @@
+"""What every store must do; a second one is added to `STORES`. And what is SQLite's alone."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentkit.errors import ConfigurationError, JournalError, LeaseLost, RunBusy
+from agentkit.store import RunRow, SqliteStore, Store
+
+STORES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore(folder / "runs.db")}
+
+RUN = RunRow(
+    run_id="run_1",
+    parent=None,
+    parent_length=0,
+    model="claude-sonnet-4-6",
+    title="Do it.",
+    state="running",
+    detail=None,
+    created=100.0,
+    updated=100.0,
+    length=0,
+    epoch=1,
+    holder="here:1",
+    expires=120.0,
+)
+
+
+def line(number: int) -> tuple[bytes, bytes]:
+    return b'{"n":%d}' % number, b"digest %d" % number
+
+
+@pytest.fixture(params=STORES)
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Opens the same store, as another process would."""
+    opened: list[Store] = []
+
+    def another() -> Store:
+        opened.append(STORES[request.param](tmp_path))
+        return opened[-1]
+
+    yield another
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(make: Callable[[], Store]) -> Store:
+    return make()
+
+
+def test_a_new_run_is_there_with_its_lines(store: Store, make: Callable[[], Store]) -> None:
+    assert store.run("run_1") is None
+    assert store.claim(RUN, [line(0), line(1)]) == 1
+    for one in (store, make()):
+        assert one.run("run_1") == replace(RUN, length=2)
+        assert one.lines("run_1", 0, 9) == [line(0), line(1)]
+        assert one.lines("run_1", 1, 2) == [line(1)]
+        assert one.lines("run_1", 2, 9) == []
+
+
+def test_lines_are_appended_and_the_row_follows(store: Store) -> None:
+    store.claim(RUN, [line(0)])
+    row = replace(RUN, length=1, updated=105.0, expires=125.0)
+    store.append(row, [line(1), line(2)], durable=True)
+    store.append(replace(row, length=3, updated=106.0), [], durable=False)
+    ended = replace(row, length=3, updated=107.0, state="end_turn", detail="why", holder=None)
+    store.append(ended, [line(3)], durable=True)
+    assert store.run("run_1") == replace(ended, length=4)
+    assert [entry for entry, _ in store.lines("run_1", 0, 9)] == [line(n)[0] for n in range(4)]
+
+
+def test_a_run_that_another_holds_is_busy_until_its_time_is_up(store: Store, make: Callable[[], Store]) -> None:
+    store.claim(RUN, [line(0)])
+    other, late = make(), replace(RUN, length=1, holder="there:2", updated=119.9, expires=139.9)
+    with pytest.raises(RunBusy, match="goes on in another place \\(here:1\\)"):
+        other.claim(late, [line(1)])
+    assert other.claim(replace(late, updated=120.0), [line(1)]) == 2
+    held = other.run("run_1")
+    assert held is not None
+    assert (held.holder, held.epoch, held.length) == ("there:2", 2, 2)
+
+
+def test_who_has_lost_a_run_writes_nothing_more(store: Store, make: Callable[[], Store]) -> None:
+    store.claim(RUN, [line(0)])
+    epoch = make().claim(replace(RUN, length=1, holder="there:2", updated=121.0), [line(1)])
+    assert epoch == 2
+    for lines in ([line(7)], []):
+        for length in (1, 2):
+            with pytest.raises(LeaseLost, match="taken over run run_1"):
+                store.append(replace(RUN, length=length), lines, durable=True)
+    assert store.lines("run_1", 0, 9) == [line(0), line(1)]
+    store.orphan(RUN, [line(7)])
+    assert make().orphans("run_1") == [line(7)[0]]
+    assert store.orphans("run_2") == []
+
+
+def test_a_run_that_rests_can_be_taken_up_at_once_but_only_as_it_is(store: Store) -> None:
+    store.claim(RUN, [line(0)])
+    store.append(replace(RUN, length=1, holder=None, state="needs_approval"), [], durable=True)
+    for length in (0, 2):
+        with pytest.raises(RunBusy, match="has gone on since it was read"):
+            store.claim(replace(RUN, length=length), [line(5)])
+    assert store.claim(replace(RUN, length=1, model="claude-opus-4-8"), [line(1)]) == 2
+    row = store.run("run_1")
+    assert row is not None
+    assert (row.state, row.model, row.created) == ("running", "claude-opus-4-8", 100.0)
+
+
+def test_the_newest_runs_come_first(store: Store) -> None:
+    for number in range(5):
+        store.claim(replace(RUN, run_id=f"run_{number}", updated=100.0 + number % 3), [line(0)])
+    assert [row.run_id for row in store.runs(4)] == ["run_2", "run_4", "run_1", "run_3"]
+
+
+def test_one_of_many_at_once_gets_the_run(make: Callable[[], Store]) -> None:
+    make().claim(replace(RUN, holder=None), [line(0)])
+    won: list[int] = []
+    busy: list[RunBusy] = []
+    gate = threading.Barrier(6)
+
+    def claim(number: int) -> None:
+        store = make()
+        gate.wait()
+        try:
+            won.append(store.claim(replace(RUN, length=1, holder=f"at:{number}"), [line(number)]))
+        except RunBusy as error:
+            busy.append(error)
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (won, len(busy)) == ([2], 5)
+
+
+# SQLite's alone
+
+
+def sqlite(folder: Path) -> SqliteStore:
+    return SqliteStore(folder / "runs.db")
+
+
+def test_only_the_user_may_read_the_file(tmp_path: Path) -> None:
+    sqlite(tmp_path).close()
+    assert stat.S_IMODE((tmp_path / "runs.db").stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_no_journal(tmp_path: Path) -> None:
+    (tmp_path / "runs.db").write_text("Dear diary, " * 1000)
+    with pytest.raises(JournalError, match=r"runs\.db can't be used: file is not a database"):
+        sqlite(tmp_path)
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE mine (a)")
+    other.close()
+    with pytest.raises(ConfigurationError, match="another program's database"):
+        SqliteStore(tmp_path / "other.db")
+    with pytest.raises(ConfigurationError, match="there is no folder"):
+        SqliteStore(tmp_path / "nowhere" / "runs.db")
+    with pytest.raises(JournalError, match="can't be used"):
+        SqliteStore(tmp_path)
+
+
+def test_a_newer_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    store = sqlite(tmp_path)
+    store.claim(RUN, [line(0)])
+    store.close()
+    with sqlite3.connect(tmp_path / "runs.db") as db:
+        db.execute("PRAGMA user_version = 7")
+    db.close()
+    before = (tmp_path / "runs.db").read_bytes()
+    with pytest.raises(ConfigurationError, match="has format 7, and this agentkit writes 1: update agentkit"):
+        sqlite(tmp_path)
+    assert (tmp_path / "runs.db").read_bytes() == before
+
+
+def test_a_locked_file_is_waited_for_and_then_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentkit.store._LOCKED_SECONDS", 0.05)
+    store = sqlite(tmp_path)
+    other = sqlite3.connect(tmp_path / "runs.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(JournalError, match="database is locked"):
+        store.claim(RUN, [line(0)])
+    timer = threading.Timer(0.1, other.close)
+    timer.start()
+    assert store.claim(RUN, [line(0)]) == 1
+    timer.join()
+    store.close()
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    store = sqlite(tmp_path)
+    store.claim(RUN, [line(0)])
+    db: Any = store._db
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(JournalError, match="disk is full"):
+        store.append(replace(RUN, length=1), [(b"x" * 100_000, b"d")], durable=True)
+    assert store.lines("run_1", 0, 9) == [line(0)]
+    db.execute("PRAGMA max_page_count = 1000000")
+    store.append(replace(RUN, length=1), [(b"x" * 100_000, b"d")], durable=True)
+    assert len(store.lines("run_1", 0, 9)) == 2
+    store.close()
+
+
+def test_a_forked_process_opens_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = sqlite(tmp_path)
+    monkeypatch.setattr(store, "_pid", os.getpid() + 1)
+    with pytest.raises(JournalError, match="forked"):
+        store.runs(1)
+    store.close()
+
+
+def test_what_is_closed_says_so(tmp_path: Path) -> None:
+    store = sqlite(tmp_path)
+    store.close()
+    store.close()
+    with pytest.raises(JournalError, match="closed database"):
+        store.runs(1)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_is_durable_is_synced_once(tmp_path: Path, durable: bool) -> None:
+    store = sqlite(tmp_path)
+    store.claim(RUN, [line(0)])
+    store.append(replace(RUN, length=1), [line(1)], durable=durable)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2 if durable else 1,)
+    assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    store.close()
