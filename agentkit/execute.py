@@ -149,7 +149,7 @@ class Calls:
         self._early.clear()
         self._answer_by = inf
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Cancels what still runs and waits for it to be written down."""
         if self._background:
             background, self._background = self._background, None

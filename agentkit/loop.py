@@ -98,7 +98,7 @@ async def loop(
         lease: Where the log is kept.
     """
     ledger, thread = Ledger(request, transcript), thread_of(transcript, request)
-    try:
+    async with aclosing(calls):
         while True:
             match next_step(transcript, limits, clock()):
                 case CallModel(room) if not _has_room_to_think(request, room):
@@ -135,8 +135,6 @@ async def loop(
                     if checked := _checked(transcript, output, finish):
                         yield checked
                         return
-    finally:
-        await calls.close()
 
 
 def _take(

@@ -63,7 +63,7 @@ class World:
         try:
             yield calls
         finally:
-            await calls.close()
+            await calls.aclose()
 
     async def drain(self, calls: Calls) -> None:
         """Runs the calls that are due, to the end."""

@@ -199,7 +199,7 @@ async def test_C2_a_tool_that_finishes_its_work_while_it_is_cancelled_is_done() 
 async def test_C4_closing_twice_and_closing_what_never_ran() -> None:
     world = World([])
     async with world.calls() as calls:
-        await calls.close()
+        await calls.aclose()
     async with world.calls() as calls:
         await world.drain(calls)  # nothing to run
     assert world.events == []
