@@ -28,11 +28,13 @@ from agentkit.invocation import (
     is_from_code,
     left_behind,
     needs_approval,
+    result_of,
 )
 from agentkit.journal import Lease
 from agentkit.messages import Block, copy_json, encode
+from agentkit.repeats import digest_of
 from agentkit.settings import Limits
-from agentkit.tool_results import as_content, as_text
+from agentkit.tool_results import as_content
 from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Transcript
 
@@ -324,21 +326,16 @@ class Calls:
 
     def _note(self, call: Call, ended: Ended) -> Event:
         """Writes down how a call ended."""
-        content = ended.content
-        if is_from_code(call.block):  # code may parse it, so nothing is added
-            content = as_text(content)
-        elif call.decision and call.decision.action == "edit" and ended.outcome != "unknown":
-            notice = {"type": "text", "text": f"The user changed the input to {encode(call.decision.input).decode()}."}
-            blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-            content = [notice, *(block for block in blocks if block["type"] != "text" or block["text"].strip())]
-        block: Block = {"type": "tool_result", "tool_use_id": call.block["id"], "content": content}
-        if "toolset_name" in call.block:
-            block["toolset_name"] = call.block["toolset_name"]
-        if ended.outcome != "done":
-            block["is_error"] = True
-        self._transcript.end(call, ended.outcome, block, self._clock())
-        size = len(content.encode() if isinstance(content, str) else encode(content))
         name = str(call.block.get("name"))
+        about: dict[str, Any] = {}
+        repeated = False
+        if name not in self._tools or not self._tools[name].polls:
+            about["digest"] = digest_of(name, input_of(call), ended.content)
+            repeated = self._transcript.repeats.are_noticed(about["digest"])
+        block = result_of(call, ended, repeated=repeated)
+        self._transcript.end(call, ended.outcome, block, self._clock(), **about)
+        content = block["content"]
+        size = len(content.encode() if isinstance(content, str) else encode(content))
         return ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, copy_json(block))
 
     def _emit(self, event: Event) -> None:

@@ -33,6 +33,7 @@ class History:
         self.problems: list[Problem] = []
         self.server_open: set[str] = set()
         self._check = Check()
+        self._tokens = self._counted_bytes = 0
 
     def add(self, role: str, content: list[Block]) -> None:
         """Adds content; a neighbour of the same role shares its message."""
@@ -46,6 +47,14 @@ class History:
                 self.server_open.add(str(block.get("id")))
             elif kind != "tool_result" and kind.endswith("_tool_result"):
                 self.server_open.discard(str(block.get("tool_use_id")))
+
+    def count(self, tokens: int) -> None:
+        """Takes what the API counted of these messages."""
+        self._tokens, self._counted_bytes = tokens, self.body.size
+
+    def tokens(self) -> int:
+        """Roughly: what the API counted last, and a third of the bytes since."""
+        return self._tokens + (self.body.size - self._counted_bytes) // 3
 
     def refused(self, *, container: bool) -> list[Problem]:
         """What the API would refuse if the messages were sent as they are."""
@@ -73,6 +82,7 @@ class History:
         twin = History()
         twin.body, twin._check = self.body.branch(), self._check.copy()
         twin.problems, twin.server_open = self.problems.copy(), self.server_open.copy()
+        twin._tokens, twin._counted_bytes = self._tokens, self._counted_bytes
         return twin
 
     def without_thinking(self) -> History:

@@ -15,7 +15,8 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from agentkit.call import Call, Outcome
 from agentkit.errors import NotDone, ToolError
 from agentkit.messages import Block, encode
-from agentkit.tool_results import as_content
+from agentkit.repeats import NOTICE
+from agentkit.tool_results import as_content, as_text
 from agentkit.tools import RunContext, Tool
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "is_from_code",
     "left_behind",
     "needs_approval",
+    "result_of",
 ]
 
 MAY_HAVE_RUN = "The outcome is unknown: it may or may not have taken effect. Check before repeating it."
@@ -143,6 +145,35 @@ async def needs_approval(tool: Tool, call: Call, arguments: dict[str, Any]) -> b
         await checkpoint_if_cancelled()
         _logger.warning("needs_approval of %s failed", tool.name, exc_info=error)
         return True
+
+
+def result_of(call: Call, ended: Ended, *, repeated: bool) -> Block:
+    """The `tool_result` of a call. It says where a human has changed the input, and where the run goes in circles."""
+    content = ended.content
+    if is_from_code(call.block):  # code may parse it, so nothing is added
+        content = as_text(content)
+    else:
+        first = last = None
+        if call.decision and call.decision.action == "edit" and ended.outcome != "unknown":
+            first = f"The user changed the input to {encode(call.decision.input).decode()}."
+        if repeated:
+            last = NOTICE
+        content = _with_notices(content, first, last)
+    block: Block = {"type": "tool_result", "tool_use_id": call.block["id"], "content": content}
+    if "toolset_name" in call.block:
+        block["toolset_name"] = call.block["toolset_name"]
+    if ended.outcome != "done":
+        block["is_error"] = True
+    return block
+
+
+def _with_notices(content: str | list[Block], first: str | None, last: str | None) -> str | list[Block]:
+    if not first and not last:
+        return content
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    said = [block for block in blocks if block["type"] != "text" or block["text"].strip()]
+    before, after = ([{"type": "text", "text": notice}] if notice else [] for notice in (first, last))
+    return [*before, *said, *after]
 
 
 def idempotency_key(run_id: str, call_id: str, given: Any) -> str:

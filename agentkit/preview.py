@@ -118,7 +118,7 @@ def _client_of_environment() -> Client:
 def _input_tokens(transcript: Transcript, body: dict[str, Any], size: int) -> int:
     """What the API has counted of the messages before, and else a third of the bytes."""
     if Usage.from_wire((transcript.last or {}).get("usage")).total_tokens:
-        return transcript.input_estimate()
+        return transcript.history.tokens()
     images = [_base64_of(block) for block in _images(body)]
     return (size - sum(map(len, images))) // 3 + _IMAGE_TOKENS * len(images) + _TOOL_TOKENS * bool(body.get("tools"))
 

@@ -36,8 +36,8 @@ class Finish:
 
     Attributes:
         reason: One of `end_turn, stop_sequence, max_tokens, model_context_window_exceeded, refusal, needs_approval,
-            max_turns, max_tool_calls, max_pauses, max_total_tokens, max_cost, max_seconds, cancelled, invalid_output,
-            unknown_stop`; `error` on the result that a raised `APIError` carries.
+            max_turns, max_tool_calls, max_pauses, max_total_tokens, max_cost, max_seconds, loop, cancelled,
+            invalid_output, unknown_stop`; `error` on the result that a raised `APIError` carries.
         detail: More about it, for people.
     """
 
@@ -99,6 +99,8 @@ def reaction_to(transcript: Transcript) -> Reaction | None:
 def _call_model(transcript: Transcript, limits: Limits, elapsed: float) -> Step:
     if transcript.turns >= limits.max_turns:
         return Finish("max_turns", f"{transcript.turns} model turns")
+    if transcript.repeats.are_too_many:
+        return Finish("loop", "the same calls gave the same results, five times in a row")
     if elapsed >= limits.max_seconds:
         return Finish("max_seconds", f"{elapsed:.0f} seconds")
     if limits.max_cost_usd is not None and (transcript.cost is None or transcript.cost >= limits.max_cost_usd):
@@ -107,7 +109,7 @@ def _call_model(transcript: Transcript, limits: Limits, elapsed: float) -> Step:
     if limits.max_total_tokens is None:
         return CallModel()
     used = transcript.usage.total_tokens
-    room = limits.max_total_tokens - used - transcript.input_estimate()
+    room = limits.max_total_tokens - used - transcript.history.tokens()
     if room < 1:
         return Finish("max_total_tokens", f"{used} tokens used, and the next request needs more than is left")
     return CallModel(room)

@@ -34,6 +34,7 @@ from agentkit.call import Call, Decision, Outcome
 from agentkit.errors import ConfigurationError, TranscriptError
 from agentkit.history import History
 from agentkit.messages import Block, Message, Usage, client_calls, copy_json, encode, sent_content
+from agentkit.repeats import Repeats
 from agentkit.rules import Problem
 
 __all__ = ["FORMAT", "Call", "Decision", "Outcome", "Transcript"]
@@ -64,6 +65,7 @@ class Transcript:
         runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run: some servers say no `tool_use`.
         drops_blocks: Whether the API is to drop thinking that it can't verify.
         operations: Those since the run began.
+        repeats: Whether the run goes in circles.
         stored: How far a journal has the log: run id, entries, digest; None without one.
     """
 
@@ -91,9 +93,8 @@ class Transcript:
         self.drops_blocks = False
         self.operations: set[str] = set()
         self.stored: tuple[str, int, bytes] | None = None
+        self.repeats = Repeats()
         self._model_turns = 0
-        self._context_tokens = 0
-        self._counted_bytes = 0
 
     def append(self, entry: dict[str, Any]) -> None:
         """Writes one entry: folds it, then it is part of the log."""
@@ -157,10 +158,10 @@ class Transcript:
         """Writes the intent of a call, before its effect."""
         self.append({"entry": "call", "call": call.call_id, "state": "started", **about})
 
-    def end(self, call: Call, outcome: Outcome, result: Block, elapsed: float | None = None) -> None:
+    def end(self, call: Call, outcome: Outcome, result: Block, elapsed: float = 0.0, **about: Any) -> None:
         """Writes how a call ended."""
         entry = {"entry": "call", "call": call.call_id, "state": "ended", "outcome": outcome, "result": result}
-        self.append(entry if elapsed is None else {**entry, "elapsed": elapsed})
+        self.append({**entry, "elapsed": elapsed, **about})
 
     def decide(self, call_id: str, decision: Decision) -> None:
         """Writes a decision on a held call.
@@ -200,10 +201,6 @@ class Transcript:
         """Calls of the last model turn that have no result yet."""
         return [call for call in self.calls.values() if call.state != "ended"]
 
-    def input_estimate(self) -> int:
-        """Tokens of the next request, roughly: what the API counted last, and a third of the bytes since."""
-        return self._context_tokens + (self.history.body.size - self._counted_bytes) // 3
-
     def refused(self, *, container: bool = True) -> list[Problem]:
         """What the API would refuse if the history were sent as it is."""
         return self.history.refused(container=container)
@@ -235,6 +232,7 @@ class Transcript:
         twin = copy.copy(self)
         twin.entries, twin.calls, twin.waiting = self.entries.copy(), self.calls.copy(), self.waiting.copy()
         twin.history, twin.operations = self.history.branch(), self.operations.copy()
+        twin.repeats = copy.copy(self.repeats)
         return twin
 
     def dump(self) -> dict[str, Any]:
@@ -261,7 +259,7 @@ class Transcript:
         return transcript
 
     def _on_run(self, entry: dict[str, Any]) -> None:
-        self.run_id = entry["run_id"]
+        self.run_id, self.repeats = entry["run_id"], Repeats()
         before, self.asked = self.asked, tuple(entry["asks"]) if entry.get("asks") else None
         self.runs_at_end_turn = bool(entry.get("runs_at_end_turn") or (entry["resume"] and self.runs_at_end_turn))
         if self.asked != before or not entry["resume"]:
@@ -320,6 +318,7 @@ class Transcript:
         self.pauses = self.pauses + 1 if message.get("stop_reason") == "pause_turn" else 0
         calls = client_calls(content)
         self.calls = {call.call_id: call for call in (Call(f"{self._model_turns}:{b['id']}", b) for b in calls)}
+        self.repeats.begin_turn(content)
         self.history.add("assistant", content)
         self.thread = entry.get("thread")
         self.thread_id = message.get("id") if content and self.thread else None
@@ -332,7 +331,7 @@ class Transcript:
     def _spend(self, entry: dict[str, Any]) -> None:
         wire, cost = entry["message"].get("usage"), entry.get("cost")
         usage = Usage.from_wire(wire)
-        self._context_tokens, self._counted_bytes = usage.last_prompt(wire).total_tokens, self.history.body.size
+        self.history.count(usage.last_prompt(wire).total_tokens)
         missed = tuple(entry["sent"]["cache_misses"]) if "sent" in entry else ()
         self.usage += replace(usage, cache_miss_reasons=missed) if missed else usage
         self.cost = None if self.cost is None or cost is None else self.cost + cost
@@ -347,6 +346,8 @@ class Transcript:
                 self.tool_calls += attempts - call.attempts
             case {"state": "ended", "outcome": outcome, "result": {"type": _} as result}:
                 self.calls[call.call_id] = replace(call, state="ended", outcome=outcome, result=result)
+                if digest := entry.get("digest"):
+                    self.repeats.add(digest)
             case _:
                 raise ValueError("a call is held, started, or ended with its result")
         self.elapsed = max(self.elapsed, entry.get("elapsed") or 0.0)
@@ -387,7 +388,6 @@ class Transcript:
 
     def _rewrite(self, history: History) -> None:
         self.history, self.thread_id = history, None
-        self._context_tokens = self._counted_bytes = 0  # what the API counted was of other messages
 
 
 _OPEN = "This call has not run."

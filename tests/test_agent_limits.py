@@ -14,11 +14,11 @@ pytestmark = pytest.mark.anyio
 
 
 def calls_for_ever(request: Request) -> object:
-    return reply(text(f"Step {request.number}"), tool_use("add", id=f"toolu_{request.number}", a=1, b=1))
+    return reply(text(f"Step {request.number}"), tool_use("add", id=f"toolu_{request.number}", a=request.number, b=1))
 
 
 def pauses_for_ever(request: Request) -> object:
-    use = server_tool_use("web_search", id=f"srvtoolu_{request.number}")
+    use = server_tool_use("web_search", id=f"srvtoolu_{request.number}", query=f"{request.number}")
     found = {"type": "web_search_tool_result", "tool_use_id": use["id"], "content": []}
     return reply(text("Still."), use, found, stop="pause_turn")
 

@@ -52,7 +52,7 @@ class Played:
 
     async def __call__(self, transcript: Transcript, request: Request) -> AsyncGenerator[Event]:
         self.requests.append(request)
-        self.estimates.append(transcript.input_estimate())
+        self.estimates.append(transcript.history.tokens())
         message = self.replies.pop(0)
         try:
             if isinstance(message, Exception):

@@ -194,13 +194,13 @@ def test_pauses_in_a_row() -> None:
 
 def test_tokens() -> None:
     transcript = asked()
-    estimate = transcript.input_estimate()
+    estimate = transcript.history.tokens()
     assert step(transcript, max_total_tokens=estimate + 1) == CallModel(1)
     assert step(transcript, max_total_tokens=estimate) == Finish(
         "max_total_tokens", "0 tokens used, and the next request needs more than is left"
     )
     take(transcript, text("x"), stop="pause_turn", usage={"input_tokens": 70, "output_tokens": 30})
-    assert transcript.input_estimate() == 100
+    assert transcript.history.tokens() == 100
     assert step(transcript, max_total_tokens=1000) == CallModel(800)
     assert step(transcript, max_total_tokens=201) == CallModel(1)
     assert isinstance(step(transcript, max_total_tokens=200), Finish)

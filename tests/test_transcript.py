@@ -312,12 +312,12 @@ def test_two_branches_never_see_each_other() -> None:
 
 def test_the_input_estimate_is_what_the_api_counted_and_a_third_of_the_bytes_since() -> None:
     transcript = asked()
-    assert transcript.input_estimate() == len('[{"role":"user","content":[{"type":"text","text":"Hi"}') // 3
+    assert transcript.history.tokens() == len('[{"role":"user","content":[{"type":"text","text":"Hi"}') // 3
     usage = {"input_tokens": 1000, "output_tokens": 50, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 2}
     take(transcript, A, usage=usage)
-    assert transcript.input_estimate() == 1057
+    assert transcript.history.tokens() == 1057
     end(transcript, "x" * 3000).answer()
-    assert 2057 < transcript.input_estimate() < 2057 + 50
+    assert 2057 < transcript.history.tokens() < 2057 + 50
 
 
 def test_limits_count_from_the_run_and_not_from_a_resume() -> None:
