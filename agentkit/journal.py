@@ -46,11 +46,18 @@ class Journal:
     def __init__(self, store: str | os.PathLike[str] | Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store = SqliteStore(store) if isinstance(store, str | os.PathLike) else store
         self._clock = clock
-        self._holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+        _holders.add(self._holder)
 
     def runs(self, limit: int = 50) -> list[RunRow]:
         """The newest runs, the last one written first."""
         return self._store.runs(limit)
+
+    def interrupted(self, limit: int = 50) -> list[RunRow]:
+        """The newest runs that a process left without an end: `agent.resume` goes on with them."""
+        now = self._clock()
+        runs = [row for row in self._store.runs(limit) if row.state == "running"]
+        return [row for row in runs if row.expires <= now or self._is_dead(row.holder)]
 
     def run(self, run_id: str) -> RunRow:
         """One run.
@@ -115,9 +122,18 @@ class Journal:
             expires=now + LEASE_SECONDS,
         )
         lines = list(_chained(transcript.entries[length:], digest))
-        epoch = self._store.claim(row, lines)
+        held = self._store.run(row.run_id)
+        dead = held.holder if held and self._is_dead(held.holder) else None
+        epoch = self._store.claim(row, lines, dead=dead)
         row = replace(row, epoch=epoch, length=len(transcript.entries))
         return Lease(self._store, self._clock, transcript, row, lines[-1][1])
+
+    def _is_dead(self, holder: str | None) -> bool:
+        """Whether the holder was a process of this machine that is gone, so that nobody need wait for its lease."""
+        host, pid, _ = (holder or "::").rsplit(":", 2)
+        if host != socket.gethostname() or holder == self._holder:
+            return False
+        return (int(pid) == os.getpid() and holder not in _holders) or not _is_running(int(pid))
 
     def _known(self, stored: tuple[str, int, bytes] | None) -> tuple[str | None, int, bytes]:
         """Where the beginning of a log is stored, if it is stored here."""
@@ -134,6 +150,21 @@ class Journal:
         if row.parent:
             yield from self._lines(self.run(row.parent), min(stop, row.parent_length))
         yield from self._store.lines(row.run_id, row.parent_length, stop)
+
+
+_holders: set[str] = set()  # of this process
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # there, asking could end it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class Lease:

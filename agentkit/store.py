@@ -83,12 +83,13 @@ class RunRow:
 class Store(Protocol):
     """What a journal asks of a store. Calls come from threads, several at a time; each is one transaction."""
 
-    def claim(self, row: RunRow, lines: Lines) -> int:
+    def claim(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> int:
         """Takes a run up for `row.holder`, which makes it if it is new, and appends its first lines.
 
         Args:
             row: The run as its holder knows it: of a run that is there, `length` must be its length.
             lines: What comes after `length`.
+            dead: A holder that is known to be gone before its time is up.
 
         Returns:
             The epoch.
@@ -158,14 +159,14 @@ class SqliteStore:
             self._closing()
             raise
 
-    def claim(self, row: RunRow, lines: Lines) -> int:
+    def claim(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> int:
         """See `Store`."""
         with self._transaction(durable=False) as db:
             known = self._row(db, row.run_id)
             if known is None:
                 db.execute(_INSERT, astuple(row))
             else:
-                _check_free(known, row)
+                _check_free(known, row, dead)
             epoch = row.epoch if known is None else known.epoch + 1
             db.execute("UPDATE runs SET epoch = ?, model = ? WHERE run_id = ?", (epoch, row.model, row.run_id))
             self._write(db, row, epoch, lines)
@@ -278,8 +279,8 @@ _SELECT = "SELECT * FROM runs"
 _INSERT = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-def _check_free(known: RunRow, row: RunRow) -> None:
-    if known.holder is not None and known.expires > row.updated:
+def _check_free(known: RunRow, row: RunRow, dead: str | None) -> None:
+    if known.holder not in (None, dead) and known.expires > row.updated:
         raise RunBusy(f"run {row.run_id} goes on in another place ({known.holder}): wait for its end")
     if known.length != row.length:
         raise RunBusy(f"run {row.run_id} has gone on since it was read: read it again, by its run_id")

@@ -57,8 +57,8 @@ class WatchedStore:
     def journal(self, clock: Callable[[], float]) -> Journal:
         return Journal(self, clock=clock)
 
-    def claim(self, row: RunRow, lines: Lines) -> int:
-        return self._written(False, lines, lambda: self._store.claim(row, lines))
+    def claim(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> int:
+        return self._written(False, lines, lambda: self._store.claim(row, lines, dead=dead))
 
     def append(self, row: RunRow, lines: Lines, *, durable: bool) -> None:
         self._written(durable, lines, lambda: self._store.append(row, lines, durable=durable))

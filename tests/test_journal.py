@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +15,7 @@ from typing import Any
 
 import anyio
 import pytest
-from journaled import Clock, WatchedStore
+from journaled import Clock, Killed, WatchedStore
 from scripted import ScriptedServer, reply, text, tool_use
 
 from agentkit import Agent, Client, ConfigurationError, Journal, Run, RunResult, Tool, allow, deny, tool
@@ -309,3 +313,41 @@ async def test_the_lease_is_renewed_while_a_tool_runs(tmp_path: Path, monkeypatc
         agent = Agent("claude-sonnet-4-6", tools=[slow], client=client, journal=store.journal(clock))
         assert (await agent.run("Do it.")).text == "All done."
     store.close()
+
+
+async def test_a_dead_process_of_this_machine_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    async with serving(PAYS) as client:
+        store = WatchedStore(tmp_path, kill_at=3)
+        journal = store.journal(Clock())
+        agent = Agent("claude-sonnet-4-6", tools=desk.tools(), client=client, journal=journal)
+        with pytest.raises((Killed, BaseExceptionGroup)):
+            await agent.run("Do it.")
+        store.close()
+        other = Journal(tmp_path / "runs.db", clock=Clock())
+        again = Agent("claude-sonnet-4-6", tools=desk.tools(), client=client, journal=other)
+        (row,) = other.runs()
+        assert row.state == "running"
+        assert other.interrupted() == []  # this process holds it
+        with pytest.raises(RunBusy, match="goes on in another place"):
+            await again.resume(row.run_id)
+        monkeypatch.setattr("agentkit.journal._holders", {other._holder})  # its process id was ours, before us
+        assert other.interrupted() == [row]
+        assert (await again.resume(row.run_id)).text == "All done."
+        other.close()
+
+
+def test_which_holder_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path / "runs.db")
+    host, pid = socket.gethostname(), os.getpid()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert journal._is_dead(f"{host}:{ended.pid}:aa")
+    assert journal._is_dead(f"{host}:{pid}:aa")
+    for holder in (journal._holder, f"elsewhere:{ended.pid}:aa", f"{host}:{os.getppid()}:aa", f"{host}:1:aa", None):
+        assert not journal._is_dead(holder), holder
+    monkeypatch.setattr("agentkit.journal.os.name", "nt")
+    assert not journal._is_dead(f"{host}:{ended.pid}:aa")
+    journal.close()

@@ -84,10 +84,18 @@ def test_a_run_that_another_holds_is_busy_until_its_time_is_up(store: Store, mak
     other, late = make(), replace(RUN, length=1, holder="there:2", updated=119.9, expires=139.9)
     with pytest.raises(RunBusy, match="goes on in another place \\(here:1\\)"):
         other.claim(late, [line(1)])
+    with pytest.raises(RunBusy):
+        other.claim(late, [line(1)], dead="here:2")
     assert other.claim(replace(late, updated=120.0), [line(1)]) == 2
     held = other.run("run_1")
     assert held is not None
     assert (held.holder, held.epoch, held.length) == ("there:2", 2, 2)
+
+
+def test_a_holder_that_is_known_to_be_dead_is_not_waited_for(store: Store, make: Callable[[], Store]) -> None:
+    store.claim(RUN, [line(0)])
+    late = replace(RUN, length=1, holder="there:2", updated=101.0)
+    assert make().claim(late, [line(1)], dead="here:1") == 2
 
 
 def test_who_has_lost_a_run_writes_nothing_more(store: Store, make: Callable[[], Store]) -> None:
