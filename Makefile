@@ -16,13 +16,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PYTHONUNBUFFERED := 1
 unexport VIRTUAL_ENV
+# What Python compiles is kept: else each process of the tests compiles agentkit anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help demo test ci long check bench clean
+.PHONY: help demo test ci long check instructions bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
 demo: .venv/.demo-stamp ## Ask an agent a question: offline, with the emulator; LIVE=1 uses your key.
 	@echo "demo: agentkit run $(if $(LIVE),,--emulator )\"$(QUESTION)\""
@@ -49,7 +51,11 @@ check: .venv/.test-stamp ## Check format, lint, types, import contracts, limits 
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pytest $(TESTS)/test_architecture.py
 
-bench: ## Measure against other runtimes, where ../shared/bench is there.
+instructions: .venv/.test-stamp ## Count what an event and a turn cost above bare httpx, where valgrind is there.
+	@echo "instructions: of an event and of a turn, agentkit against bare httpx (some minutes)"
+	@$(BIN)/python benchmarks/instructions.py
+
+bench: instructions ## As instructions, and measure against other runtimes, where ../shared/bench is there.
 	@if [ ! -f $(BENCH)/bench.py ]; then echo "bench: skipped, $(BENCH) is not there"; exit 0; fi; \
 	  echo "bench: $(BENCH) --repeat 3, environments in $(BENCH_HOME)"; \
 	  BENCH_HOME="$(BENCH_HOME)" $(BENCH)/setup.sh && \
