@@ -228,6 +228,7 @@ def test_check_of_the_wheel_can_fail(tmp_path: Path) -> None:
     assert "stray/__init__.py" in wheel_names(tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "source", "broken"),
     [

@@ -254,7 +254,10 @@ async def run_and_kill(scenario: Scenario, world: World, power: Power, client: C
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-@pytest.mark.parametrize("stored", [True, False], ids=["after the entry", "before the entry"])
+@pytest.mark.parametrize(
+    "stored",
+    [pytest.param(True, id="after the entry"), pytest.param(False, id="before the entry", marks=pytest.mark.slow)],
+)
 async def test_a_run_that_is_killed_at_an_append_goes_on_to_the_same_end(name: str, stored: bool) -> None:
     scenario = SCENARIOS[name]
     with ScriptedServer(honest(scenario.script)) as server:

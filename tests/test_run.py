@@ -199,7 +199,7 @@ async def leave(agent: Agent, at: int, how: str) -> RunResult | None:
     return run.result if left else None
 
 
-@pytest.mark.parametrize("how", ["break", "exception", "cancel"])
+@pytest.mark.parametrize("how", ["break", pytest.param("exception", marks=pytest.mark.slow), "cancel"])
 async def test_C5_leaving_at_every_event(how: str) -> None:
     with ScriptedServer(pause_tools_answer) as server:
         async with nothing_leaks(server), Client(base_url=server.url) as client:

@@ -83,6 +83,7 @@ def test_interrupt_ends_with_what_was_done(tools: Path) -> None:
     assert (events[-1]["type"], events[-1]["finish"], events[-1]["turns"]) == ("run_end", "cancelled", 1)
 
 
+@pytest.mark.slow
 def test_second_interrupt_ends_at_once(tools: Path) -> None:
     with ScriptedServer([reply(tool_use("stubborn", seconds=60))]) as server:
         arguments = ["--base-url", server.url, "--tool", "my_tools:stubborn", "--json"]
@@ -99,6 +100,7 @@ def test_second_interrupt_ends_at_once(tools: Path) -> None:
     assert (process.returncode, err) == (130, "interrupted\n")
 
 
+@pytest.mark.slow
 def test_reader_that_leaves_is_no_error(corpus: Path) -> None:
     with started("run", "When does the harbour close?", "--corpus", str(corpus)) as process:
         assert process.stdout is not None
