@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import logging
 from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
@@ -23,7 +21,6 @@ __all__ = [
     "MAY_HAVE_RUN",
     "Ended",
     "broken_input",
-    "idempotency_key",
     "input_of",
     "invoke",
     "is_from_code",
@@ -174,12 +171,6 @@ def _with_notices(content: str | list[Block], first: str | None, last: str | Non
     said = [block for block in blocks if block["type"] != "text" or block["text"].strip()]
     before, after = ([{"type": "text", "text": notice}] if notice else [] for notice in (first, last))
     return [*before, *said, *after]
-
-
-def idempotency_key(run_id: str, call_id: str, given: Any) -> str:
-    """The same for the same call, however often it runs and wherever. Source: faults.md section 6."""
-    digest = hashlib.sha256(encode([run_id, call_id, given])).digest()
-    return "ak_" + base64.b32encode(digest).decode()[:48].lower()
 
 
 def is_from_code(block: Block) -> bool:

@@ -40,7 +40,8 @@ class Message(TypedDict):
 Prompt: TypeAlias = "str | Block | Iterable[Block] | Iterable[Message]"
 """What a run is given: text, content blocks, or messages in wire shape."""
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+# A circle ends in a RecursionError: to look for one at every level costs a tenth.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False)
 
 
 def encode(value: Any) -> bytes:

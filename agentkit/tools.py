@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -59,7 +60,7 @@ class RunContext(Generic[Deps]):
         call_id: The call's: the same when it runs again, another for every other call of the transcript.
         tool_use_id: The id that the model gave the call.
         tool_name: The tool's.
-        idempotency_key: The same whenever this call runs, in this process or another: for targets that take such a key.
+        input: What the call was given, as it came: by the model, or by a human in its place.
         attempt: 1, and more where the call runs again after its process died.
         deadline: When the call is cancelled, on `anyio.current_time()`'s clock, in seconds; None is never.
         report: Where progress goes; tools call `progress`.
@@ -70,10 +71,19 @@ class RunContext(Generic[Deps]):
     call_id: str
     tool_use_id: str
     tool_name: str
-    idempotency_key: str = ""
+    input: Any = field(default=None, repr=False)
     attempt: int = 1
     deadline: float | None = None
     report: Callable[[str], None] | None = field(default=None, repr=False)
+
+    @cached_property
+    def idempotency_key(self) -> str:
+        """The same whenever this call runs, in this process or another: for targets that take such a key.
+
+        Source: faults.md section 6.
+        """
+        digest = hashlib.sha256(encode([self.run_id, self.call_id, self.input])).digest()
+        return "ak_" + base64.b32encode(digest).decode()[:48].lower()
 
     def progress(self, text: str) -> None:
         """Shows `text` to who watches the run; the model does not see it. Works in the thread of a sync tool too."""

@@ -34,7 +34,13 @@ def run(*command: str, environment: dict[str, str]) -> str:
 
 
 def test_every_example_is_run_here() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"quickstart", "research_bot", "backend", "cometapi"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        "quickstart",
+        "research_bot",
+        "backend",
+        "cometapi",
+        "durable_refund",
+    }
 
 
 def test_quickstart(environment: dict[str, str]) -> None:
@@ -101,3 +107,38 @@ def test_backend_streams_and_remembers(backend: str) -> None:
         assert "text_delta" in names
         assert names[-1] == "run_end"
         assert answer in str(events[-1][1]["text"])
+
+
+def written(folder: Path) -> list[int]:
+    """Changes whenever the journal does."""
+    return [path.stat().st_mtime_ns for path in sorted(folder.glob("runs.db*"))]
+
+
+def refunds_until_it_ends(folder: Path, delays: Iterator[float]) -> int:
+    """Starts the example again and again, killing it a moment after its first write; how often it was killed."""
+    command = [sys.executable, str(EXAMPLES / "durable_refund.py"), str(folder)]
+    environment = {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_URL"))}
+    for kills, delay in enumerate(delays):
+        before = written(folder)
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        while process.poll() is None and written(folder) == before:
+            time.sleep(0.0005)
+        try:
+            printed, _ = process.communicate(timeout=delay)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        else:
+            assert process.returncode == 0
+            assert "Both customers have their money back." in printed
+            return kills
+    raise AssertionError("it never came to its end")
+
+
+@pytest.mark.parametrize("growth", [3.0, pytest.param(1.3, marks=pytest.mark.slow)])
+def test_durable_refund_pays_once_whenever_it_is_killed(growth: float, tmp_path: Path) -> None:
+    folder = tmp_path / "refunds"
+    folder.mkdir()
+    assert refunds_until_it_ends(folder, (0.001 * growth**number for number in range(50))) > 1
+    book = (folder / "bank.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["order"] for line in book) == [17, 23]
