@@ -63,7 +63,10 @@ def endpoint() -> Iterator[None]:
 
 @pytest.mark.usefixtures("endpoint")
 @pytest.mark.parametrize("block", python_blocks(run=True), ids=str)
-def test_python_runs(block: CodeExample, eval_example: EvalExample) -> None:
+def test_python_runs(
+    block: CodeExample, eval_example: EvalExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where files that it makes may stay
     found = eval_example.run(block)
     for name in [name for name in found if name.startswith("test_")]:
         found[name]()
