@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic_core import to_json
+
 from agentkit.messages import Block, encode
 
 __all__ = ["events", "sse"]
 
 # Counts that are known only at the end, so `message_start` has them not yet.
 _LATE_USAGE = ("server_tool_use", "iterations", "output_tokens_details", "fallback_credit")
+# What `message_delta` repeats, as recorded; the rest of the usage is in `message_start` alone.
+_FINAL_USAGE = (
+    "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens", *_LATE_USAGE,
+)  # fmt: skip
 _IN_MESSAGE_DELTA = ("stop_details", "container")
 _BESIDE_THE_DELTA = ("context_management", "input_transformations")
 
@@ -23,28 +29,36 @@ def events(message: dict[str, Any], *, text_piece: int = 16, json_piece: int = 1
         text_piece: Most characters of one `text_delta` or `thinking_delta`, at least 1.
         json_piece: Most characters of one `input_json_delta`, at least 1.
 
-    Source: messages-api.md section 8; citations before the text of their block, as recorded.
+    Source: messages-api.md section 8; as recorded: the ping after the first block has begun, citations before the
+    text of their block, the counts of the end.
     """
     usage = message.get("usage") or {}
     yield {"type": "message_start", "message": _opening(message, usage)}
-    yield {"type": "ping"}
+    if not message["content"]:
+        yield {"type": "ping"}
     for index, block in enumerate(message["content"]):
         start, deltas = _block(block, text_piece, json_piece)
         yield {"type": "content_block_start", "index": index, "content_block": start}
+        if index == 0:
+            yield {"type": "ping"}
         for delta in deltas:
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
     ended = {name: message.get(name) for name in ("stop_reason", "stop_sequence")}
     ended |= {name: message[name] for name in _IN_MESSAGE_DELTA if name in message}
     beside = {name: message[name] for name in _BESIDE_THE_DELTA if name in message}
-    known = {name: value for name, value in usage.items() if value is not None}
+    known = {name: usage[name] for name in _FINAL_USAGE if usage.get(name) is not None}
     yield {"type": "message_delta", "delta": ended, "usage": known, **beside}
     yield {"type": "message_stop"}
 
 
 def sse(event: dict[str, Any]) -> bytes:
     """One event as a frame of a stream. Source: messages-api.md section 8."""
-    return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), encode(event))
+    try:
+        data = to_json(event)
+    except ValueError:  # a lone surrogate, or what JSON has not
+        data = encode(event)
+    return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), data)
 
 
 def _opening(message: dict[str, Any], usage: dict[str, Any]) -> dict[str, Any]:

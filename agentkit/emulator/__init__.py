@@ -1,12 +1,15 @@
 """A local Messages API for trying and testing agents without a key: over real HTTP, on loopback only.
 
-What answers is a small reader that follows fixed rules, not a language model, or a script of yours. The reader's
-`web_search` and `web_fetch` look at a local corpus, not at the web. Serving needs the extra `agentkit-loop[emulator]`.
+What answers is a small reader that follows fixed rules, not a language model, or a script of yours, or a recording. The
+reader's `web_search` and `web_fetch` look at a local corpus, not at the web. Serving needs the extra
+`agentkit-loop[emulator]`.
 """
 
 from __future__ import annotations
 
 from agentkit.emulator.corpus import Corpus
+from agentkit.emulator.faults import FAULTS, fault, faults_of, random_faults
+from agentkit.emulator.fork import forked_request
 from agentkit.emulator.replies import (
     compaction,
     error,
@@ -24,13 +27,18 @@ from agentkit.emulator.script import ScriptError
 from agentkit.emulator.server import Emulator, serve
 
 __all__ = [
+    "FAULTS",
     "Corpus",
     "Emulator",
     "ScriptError",
     "compaction",
     "error",
     "fallback",
+    "fault",
+    "faults_of",
+    "forked_request",
     "from_code",
+    "random_faults",
     "redacted_thinking",
     "reply",
     "serve",

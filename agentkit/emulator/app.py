@@ -2,57 +2,47 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
+from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from agentkit import encode as encoding
+from agentkit.emulator.batches import batch_routes
+from agentkit.emulator.checking import Checks, check_window, known_model
 from agentkit.emulator.clock import Clock
-from agentkit.emulator.code import check_results_for_code
 from agentkit.emulator.cometapi import PAGE
-from agentkit.emulator.compaction import asks_for_summary, check_compaction, summary
 from agentkit.emulator.completion import completed
 from agentkit.emulator.containers import Containers
 from agentkit.emulator.corpus import Corpus
+from agentkit.emulator.diagnostics import Diagnostics
 from agentkit.emulator.dialects import DIALECTS, Dialect
+from agentkit.emulator.editing import after_compaction, edited
 from agentkit.emulator.exchange import authenticate, json_body, json_response
-from agentkit.emulator.message import Reply, message_of, tokens
+from agentkit.emulator.files import Files, file_routes
+from agentkit.emulator.limits import RateLimits
+from agentkit.emulator.message import CHARACTERS_A_TOKEN, Reply, message_of, prompt_size, tokens
 from agentkit.emulator.models import model_item
 from agentkit.emulator.novelty import Novelty
-from agentkit.emulator.opaque import altered
-from agentkit.emulator.prompt_cache import PromptCache
+from agentkit.emulator.prompt_cache import NOT_CACHED, PromptCache
 from agentkit.emulator.reader import ABOUT, read
 from agentkit.emulator.refusal import Refused
 from agentkit.emulator.replies import Events, ScriptedError, ScriptedReply
 from agentkit.emulator.script import Player, Unforeseen
-from agentkit.emulator.shapes import misshapen
-from agentkit.emulator.stores import store_routes
-from agentkit.emulator.thinking import CONTROLS, checked_thinking
+from agentkit.emulator.sending import WithHeaders, event_stream
+from agentkit.emulator.summaries import asks_for_summary, compacted, due_compaction, summary
 from agentkit.emulator.threads import Threads
-from agentkit.messages import encode
-from agentkit.rules import check_request
 
 __all__ = ["Api", "make_app"]
 
-_MAX_WAIT = 0.02  # seconds between two events
-# What a request for a summary is told later, with a code of its own, or not at all: it may end with the model's turn.
-_LATE = {
-    "prefill": "accepted",
-    "prefill_whitespace": "accepted",
-    "thinking_final": "accepted",
-    "thinking_expected": "accepted",
-    "tool_result_missing": "refused",
-    "server_result_missing": "refused",
-}
+Change: TypeAlias = Callable[[Events], Iterable[dict[str, Any]]]
 
 
 @dataclass(slots=True)
@@ -64,7 +54,6 @@ class Api:
         player: Plays the script; None for the reader.
         pause_after: Server calls in one reply of the reader, before it pauses.
         pace: Seconds that a streamed reply takes at most by waiting between events.
-        on_request: Gets the body and the headers of each request for a message.
         dialect: The endpoint's ways.
         clock: The time.
     """
@@ -73,18 +62,24 @@ class Api:
     player: Player | None = None
     pause_after: int = 3
     pace: float = 0.0
-    on_request: Callable[[dict[str, Any], Mapping[str, str]], None] = lambda body, headers: None
     dialect: Dialect = DIALECTS["anthropic"]
     clock: Clock = field(default_factory=Clock)
     threads: Threads = field(init=False)
     containers: Containers = field(init=False)
     cache: PromptCache = field(init=False)
+    files: Files = field(init=False)
+    limits: RateLimits = field(init=False)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics, init=False)
     novelty: Novelty = field(default_factory=Novelty, init=False)
+    checks: Checks = field(init=False)
 
     def __post_init__(self) -> None:
         self.threads = Threads(self.clock)
         self.containers = Containers(self.clock)
         self.cache = PromptCache(self.clock)
+        self.files = Files(self.clock)
+        self.limits = RateLimits(self.clock)
+        self.checks = Checks(self.dialect, self.containers, self.files, self.novelty)
 
     @property
     def about(self) -> str:
@@ -94,20 +89,26 @@ class Api:
         return f"This is {ABOUT}.\nIt searches {self.corpus.about}.\n"
 
     async def answered(
-        self, body: dict[str, Any], size: int, headers: Mapping[str, str]
+        self, body: dict[str, Any], raw: bytes, headers: Mapping[str, str]
     ) -> tuple[dict[str, Any], Events]:
         """The message that answers a request, and the events that stream it.
+
+        Args:
+            body: The request.
+            raw: The same as bytes.
+            headers: Its headers.
 
         Raises:
             Refused: The API refuses the request, or the script does not foresee it.
         """
         try:
             whole = self.threads.whole(body)
-            size = size if whole is body else len(encode(whole))
+            raw = raw if whole is body else to_json(whole)
             with self.threads.released(body):
-                read_as, transformations = self.checked(whole, headers)
-                reply, events = await self._reply(body, read_as, size)
-                message = self._message(whole, size, reply, transformations)
+                read_as, transformations = self.checks.check(whole, headers)
+                message, change = await self._answer(body, read_as, raw)
+                if transformations is not None:
+                    message.setdefault("input_transformations", transformations)
                 self.threads.keep(body, whole, message)
         except Refused as refused:
             if self.player and refused.rule not in ("script", "unforeseen"):
@@ -117,60 +118,71 @@ class Api:
             if self.player:
                 self.player.failures.append(f"the emulator itself failed: {fault!r}")
             raise
-        message = self.dialect.message(message)
-        made = [event for event in encoding.events(message) if self.dialect.pings or event["type"] != "ping"]
-        return message, list(events(made)) if events else made
+        sent = self.dialect.message(message)
+        made = list(self.dialect.events(sent)) if body.get("stream") else []
+        return sent, list(change(made)) if change else made
 
-    def checked(
-        self, body: dict[str, Any], headers: Mapping[str, str]
-    ) -> tuple[dict[str, Any], list[dict[str, Any]] | None]:
-        """The request as the model reads it, and the `input_transformations` where the request asks for them.
+    def count(self, body: dict[str, Any], raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        """What `/v1/messages/count_tokens` says of a request; raises `Refused`."""
+        read_as, _ = self.checks.check({**body, "max_tokens": 1}, headers)
+        size = prompt_size(read_as, raw)
+        _, done = edited(read_as, size)
+        left = tokens(size) - sum(edit["cleared_input_tokens"] for edit in done or ())
+        context = {} if done is None else {"context_management": {"original_input_tokens": tokens(size)}}
+        return {"input_tokens": max(0, left), **context}
 
-        Raises:
-            Refused: It breaks a rule.
+    async def _answer(
+        self, body: dict[str, Any], whole: dict[str, Any], raw: bytes
+    ) -> tuple[dict[str, Any], Change | None]:
+        """The message that answers what was checked, and how the script changes its events.
+
+        Args:
+            body: The request.
+            whole: The request with its whole history, as the model reads it.
+            raw: The same as bytes.
         """
-        self.dialect.check(body)
-        betas = _beta_names(headers)
-        version = headers.get("anthropic-version")
-        judged = betas if self.dialect.judges_betas else None
-        known: dict[str, Any] | None = body
-        while known is not None:
-            problems = check_request(known, version=version, betas=judged)
-            known = self.novelty.without(known, problems)
-        late = [problem for problem in problems if asks_for_summary(body) and problem.rule in _LATE]
-        for problem in problems:
-            if problem not in late:
-                raise Refused.by(problem)
-        known_model(body["model"])
-        wrong = misshapen(body) or altered(body["messages"])
-        if wrong:
-            raise Refused(400, wrong)
-        check_compaction(body)
-        for problem in late:
-            if _LATE[problem.rule] == "refused":
-                raise Refused.by(problem)
-        check_results_for_code(body["messages"])
-        self.containers.check(body)
-        read_as, done = checked_thinking(body)
-        return read_as, done if CONTROLS in betas else None
+        seen = after_compaction(whole) if b'"compaction"' in raw else whole
+        size = prompt_size(seen, raw if seen is whole else to_json(seen))
+        seen, edits = edited(seen, size)
+        size -= CHARACTERS_A_TOKEN * sum(edit["cleared_input_tokens"] for edit in edits or ())
+        if not self.dialect.lenient:
+            check_window(seen, size)
+        reply, change = await self._reply(body, whole, seen, size)
+        named = (reply.fields.get("container") or {}).get("id")
+        if named:
+            self.containers.keep(named)
+        elif container := self.containers.of(whole, reply.content):
+            reply.fields["container"] = container
+        if edits is not None:
+            reply.fields.setdefault("context_management", {"applied_edits": edits})
+        why = self.diagnostics.of(whole)
+        if why is not None:
+            reply.fields.setdefault("diagnostics", why)
+        counts = self.cache.counts(seen) if b'"cache_control"' in raw else NOT_CACHED
+        message = message_of(whole, size, reply, counts)
+        if why is not None:
+            self.diagnostics.keep(whole, message["id"])
+        return message, change
 
     async def _reply(
-        self, body: dict[str, Any], whole: dict[str, Any], size: int
-    ) -> tuple[Reply, Callable[[Events], Iterable[dict[str, Any]]] | None]:
+        self, body: dict[str, Any], whole: dict[str, Any], seen: dict[str, Any], size: int
+    ) -> tuple[Reply, Change | None]:
         if self.player is not None:
             try:
                 scripted = await self._scripted(self.player, body)
                 reply = completed(scripted, whole, size)
-                self.novelty.note(reply.content)
-                return reply, scripted.events
             except ValueError as error:
                 raise _unforeseen(self.player.misfit(str(error))) from None
             except Unforeseen as error:
                 raise _unforeseen(error) from None
+            self.novelty.note(reply.content)
+            self.files.note(reply.content)
+            return reply, scripted.events
         if asks_for_summary(whole):
             return completed(summary(whole), whole, size), None
         assert self.corpus is not None
-        return read(whole, self.corpus, self.pause_after), None
+        edit = due_compaction(seen, size)
+        return compacted(read(seen, self.corpus, self.pause_after), seen, size, edit), None
 
     async def _scripted(self, player: Player, body: dict[str, Any]) -> ScriptedReply:
         step = player.next(body)
@@ -186,32 +198,9 @@ class Api:
             raise ValueError("the request asks for a compaction block and nothing else")
         return said
 
-    def _message(
-        self, body: dict[str, Any], size: int, reply: Reply, transformations: list[dict[str, Any]] | None
-    ) -> dict[str, Any]:
-        named = (reply.fields.get("container") or {}).get("id")
-        if named:
-            self.containers.keep(named)
-        elif container := self.containers.of(body, reply.content):
-            reply.fields["container"] = container
-        if transformations is not None:
-            reply.fields.setdefault("input_transformations", transformations)
-        return message_of(body, size, reply, self.cache.counts(body))
-
-
-def _beta_names(headers: Mapping[str, str]) -> list[str]:
-    given = headers.get("anthropic-beta")
-    return [] if given is None else [name.strip() for name in given.split(",")]
-
 
 def _unforeseen(why: Unforeseen) -> Refused:
     return Refused(500, str(why), headers={"x-should-retry": "false"}, rule="unforeseen")
-
-
-def known_model(model: str) -> None:
-    """Raises `Refused` for a model of others."""
-    if not model.startswith("claude-"):
-        raise Refused(404, f"model: {model}", rule="model_unknown")
 
 
 def make_app(api: Api) -> ASGIApp:
@@ -219,17 +208,16 @@ def make_app(api: Api) -> ASGIApp:
     dialect = api.dialect
 
     async def messages(request: Request) -> Response:
-        body, size = await json_body(request)
-        api.on_request(body, request.headers)
-        message, events = await api.answered(body, size, request.headers)
-        if not body.get("stream"):
-            return json_response(message)
-        return StreamingResponse(_frames(events, api.pace), media_type="text/event-stream")
+        body, raw = await json_body(request)
+        message, events = await api.answered(body, raw, request.headers)
+        limits = api.limits.headers(body["model"], message["usage"]) if dialect.own_headers else None
+        if body.get("stream"):
+            return event_stream(events, api.pace, limits)
+        return json_response(message, headers=limits)
 
     async def count_tokens(request: Request) -> Response:
-        body, size = await json_body(request)
-        api.checked({**body, "max_tokens": 1}, request.headers)
-        return json_response({"input_tokens": tokens(size)})
+        body, raw = await json_body(request)
+        return json_response(api.count(body, raw, request.headers))
 
     async def models(request: Request) -> Response:
         authenticate(request)
@@ -248,19 +236,24 @@ def make_app(api: Api) -> ASGIApp:
         Route("/v1/messages", messages, methods=["POST"]),
         Route("/v1/models", models, methods=["GET"]),
     ]
-    if dialect.every_route:
-        routes += [
-            Route("/", root, methods=["GET"]),
-            Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
-            Route("/v1/models/{model}", model, methods=["GET"]),
-            *store_routes(api.answered, api.clock),
-        ]
-    else:
+    if dialect.routes == "gateway":
         routes.append(Route("/{path:path}", _lost, methods=["GET", "POST"]))
+    else:
+        routes.append(Route("/", root, methods=["GET"]))
+        routes.append(Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]))
+    if dialect.routes == "local":
+        routes.append(Route("/health", _healthy, methods=["GET"]))
+    if dialect.routes == "all":
+        routes.append(Route("/v1/models/{model}", model, methods=["GET"]))
+        routes += [*batch_routes(api.answered, api.clock), *file_routes(api.files)]
     app = Starlette(routes=routes, exception_handlers=_ON_ERROR)
     app.state.dialect = dialect
     app.router.redirect_slashes = False
-    return _WithRequestId(app, dialect)
+    return WithHeaders(app, dialect.own_headers)
+
+
+async def _healthy(request: Request) -> Response:
+    return json_response({"status": "ok"})
 
 
 async def _lost(request: Request) -> Response:
@@ -273,36 +266,11 @@ async def _lost(request: Request) -> Response:
     return HTMLResponse(PAGE)
 
 
-class _WithRequestId:
-    """Gives every request an id, and every reply its `request-id` header where the dialect has one."""
-
-    def __init__(self, app: ASGIApp, dialect: Dialect) -> None:
-        self._app = app
-        self._dialect = dialect
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        number = f"req_01{uuid.uuid4().hex[:22]}"
-        scope.setdefault("state", {})["request_id"] = number
-
-        async def with_header(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._dialect.request_id:
-                message["headers"] = [*message["headers"], (b"request-id", number.encode())]
-            await send(message)
-
-        await self._app(scope, receive, with_header)
-
-
-async def _frames(events: Events, pace: float) -> AsyncIterator[bytes]:
-    wait = min(_MAX_WAIT, pace / max(1, len(events)))
-    for event in events:
-        if wait:
-            await anyio.sleep(wait)
-        yield encoding.sse(event)
-
-
 def _error(request: Request, refused: Refused) -> Response:
-    status, body = request.app.state.dialect.error(refused, request.state.request_id)
-    return json_response(body, status, refused.headers)
+    dialect = request.app.state.dialect
+    status, body = dialect.error(refused, request.state.request_id)
+    retry = {"x-should-retry": "true" if refused.may_pass else "false"} if dialect.own_headers else {}
+    return json_response(body, status, {**retry, **refused.headers})
 
 
 async def _on_refused(request: Request, refused: Exception) -> Response:

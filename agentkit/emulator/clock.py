@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 __all__ = ["Clock", "rfc3339"]
 
@@ -25,4 +26,9 @@ class Clock:
 
 def rfc3339(seconds: float) -> str:
     """Seconds since the epoch as the API writes a time."""
+    return _written(int(seconds))
+
+
+@lru_cache(maxsize=256)
+def _written(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}Z"

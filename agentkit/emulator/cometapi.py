@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
+from agentkit import encode as encoding
 from agentkit.emulator.models import MODELS
 from agentkit.emulator.refusal import Refused
 
-__all__ = ["PAGE", "check", "error", "message", "models"]
+__all__ = ["PAGE", "error", "events", "message", "models", "read"]
 
 PAGE = "<!doctype html><html><head><title>CometAPI</title></head><body><div id=root></div></body></html>"
 
@@ -35,8 +36,12 @@ _USAGE = (
 )  # fmt: skip
 
 
-def check(body: dict[str, Any]) -> None:
-    """Raises `Refused` for what is not in the documented subset, and for what its upstream refuses by then."""
+def read(body: dict[str, Any]) -> dict[str, Any]:
+    """The body as it is.
+
+    Raises:
+        Refused: It has what is not in the documented subset, or what its upstream refuses by then.
+    """
     for field in _blocked(body):
         raise Refused(403, f"The field '{field}' is not allowed", rule=_BLOCKED)  # words of ours
     messages = body.get("messages")
@@ -46,6 +51,7 @@ def check(body: dict[str, Any]) -> None:
         if found + _OWN_MARKS > _MARKS:
             text = f"A maximum of {_MARKS} blocks with cache_control may be provided. Found {found + _OWN_MARKS}."
             raise Refused(400, text, rule="cache_marks")
+    return body
 
 
 def _blocked(body: dict[str, Any]) -> Iterator[str]:
@@ -112,3 +118,8 @@ def message(whole: dict[str, Any]) -> dict[str, Any]:
     usage = {name: value for name, value in whole["usage"].items() if name in _USAGE}
     fields = {name: value for name, value in whole.items() if name != "stop_details" or value is not None}
     return {**fields, "usage": usage}
+
+
+def events(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The stream is documented without pings."""
+    return (event for event in encoding.events(whole) if event["type"] != "ping")

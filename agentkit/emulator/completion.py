@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from typing import Any
 
-from agentkit.emulator.compaction import asks_for_summary, signed_summary, summary_usage
+from pydantic_core import to_json
+
 from agentkit.emulator.message import Reply
 from agentkit.emulator.opaque import seal_citation, seal_result
 from agentkit.emulator.reader import new_ids
 from agentkit.emulator.replies import ScriptedReply
-from agentkit.emulator.thinking import is_thinking, shows_thinking, signed
+from agentkit.emulator.signatures import is_thinking, shows_thinking, signed
+from agentkit.emulator.summaries import asks_for_summary, signed_summary, summary_usage
 from agentkit.messages import Block, client_calls, copy_json
 
 __all__ = ["completed"]
@@ -57,7 +61,7 @@ class _Writer:
         self.content: list[Block] = []
         self.waiting: list[Block] = []
         self._body = body
-        self._ids = new_ids({name: value for name, value in body.items() if name != "stream"})
+        self._ids = _ids(body)
         for message in body["messages"]:
             for block in message["content"] if isinstance(message["content"], list) else ():
                 self._note(block)
@@ -102,6 +106,11 @@ class _Writer:
         kind = "mcp_tool_result" if use["type"] == "mcp_tool_use" else f"{name}_tool_result"
         content = _result_content(name, block["content"])
         return {**block, "type": block["type"] or kind, "tool_use_id": use["id"], "content": content}
+
+
+def _ids(body: dict[str, Any]) -> Iterator[str]:
+    request = {name: value for name, value in body.items() if name != "stream"}
+    yield from new_ids({"request": hashlib.sha256(to_json(request)).hexdigest()})
 
 
 def _result_content(name: str, content: Any) -> Any:

@@ -9,7 +9,7 @@ from agentkit.emulator.clock import Clock, rfc3339
 from agentkit.emulator.refusal import Refused
 from agentkit.messages import Block
 
-__all__ = ["Containers"]
+__all__ = ["Containers", "named_container"]
 
 _LIFETIME = 300.0  # seconds without use. Source: messages-api.md section 10.3
 
@@ -26,13 +26,13 @@ class Containers:
 
     def check(self, body: dict[str, Any]) -> None:
         """Raises `Refused` where a request names a container that there is not."""
-        name = _named(body)
+        name = named_container(body)
         if name is not None and self._ends.get(name, 0.0) <= self._clock.now():
             raise Refused(400, f"Container {name} has expired or does not exist")
 
     def of(self, body: dict[str, Any], content: list[Block]) -> dict[str, Any] | None:
         """The `container` of a reply: where code ran for it, or the one that the request names."""
-        name = _named(body)
+        name = named_container(body)
         if name is None and not any(_runs_code(block) for block in content):
             return None
         name = name or f"container_01{uuid.uuid4().hex[:22]}"
@@ -48,7 +48,8 @@ class Containers:
         self._ends.clear()
 
 
-def _named(body: dict[str, Any]) -> str | None:
+def named_container(body: dict[str, Any]) -> str | None:
+    """The id of the container that a request names."""
     container = body.get("container")
     name = container.get("id") if isinstance(container, dict) else container
     return name if isinstance(name, str) else None

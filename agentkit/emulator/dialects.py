@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from agentkit.emulator import cometapi
+from agentkit import encode as encoding
+from agentkit.emulator import cometapi, local
 from agentkit.emulator.models import model_page
 from agentkit.emulator.refusal import Refused
 
@@ -21,27 +22,32 @@ class Dialect:
         name: What `Emulator(dialect=…)` calls it.
         versions: Values of `anthropic-version` that it takes.
         version_required: Whether the header must be there.
-        request_id: Whether replies have a `request-id` header.
-        pings: Whether streams have pings.
-        every_route: Whether it has more than `/v1/messages` and `/v1/models`.
+        keyless: Whether it looks at neither key nor version.
+        own_headers: Whether replies have the API's own headers: the request's id, the rate limits, whether to retry.
+        routes: `all`; `gateway`: messages and the list of models, with a page for the rest; `local`: those that a
+            server on one's own machine has.
         judges_betas: Whether it refuses beta names that it does not know, and fields without the name that they need.
-        check: Raises `Refused` for a body that it does not take, before any rule is looked at.
+        lenient: Whether it answers what breaks a rule.
+        read: The body as it takes it; raises `Refused` for one that it does not take, before any rule is looked at.
         error: The status and body of an error reply, from the refusal and the id of the request.
         models: The list at `/v1/models`, from the query.
         message: The message as it sends it.
+        events: The events that stream such a message.
     """
 
     name: str
-    versions: tuple[str, ...]
+    versions: tuple[str, ...] = ()
     version_required: bool = True
-    request_id: bool = True
-    pings: bool = True
-    every_route: bool = True
+    keyless: bool = False
+    own_headers: bool = True
+    routes: Literal["all", "gateway", "local"] = "all"
     judges_betas: bool = True
-    check: Callable[[dict[str, Any]], None] = lambda body: None
+    lenient: bool = False
+    read: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: body
     error: Callable[[Refused, str], tuple[int, dict[str, Any]]]
     models: Callable[[Mapping[str, str]], dict[str, Any]] = model_page
     message: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    events: Callable[[dict[str, Any]], Iterable[dict[str, Any]]] = encoding.events
 
 
 def _error(refused: Refused, request_id: str) -> tuple[int, dict[str, Any]]:
@@ -58,13 +64,25 @@ DIALECTS = {
         name="cometapi",
         versions=("2023-06-01",),
         version_required=False,
-        request_id=False,
-        pings=False,
-        every_route=False,
+        own_headers=False,
+        routes="gateway",
         judges_betas=False,
-        check=cometapi.check,
+        read=cometapi.read,
         error=cometapi.error,
         models=cometapi.models,
         message=cometapi.message,
+        events=cometapi.events,
+    ),
+    "local": Dialect(
+        name="local",
+        keyless=True,
+        own_headers=False,
+        routes="local",
+        lenient=True,
+        read=local.read,
+        error=local.error,
+        models=local.models,
+        message=local.message,
+        events=local.events,
     ),
 }

@@ -7,12 +7,15 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_json
+
 from agentkit.emulator.models import resolved_model
 from agentkit.messages import Block, encode
 
-__all__ = ["CHARACTERS_A_TOKEN", "Reply", "message_of", "tokens", "written"]
+__all__ = ["CHARACTERS_A_TOKEN", "Reply", "message_of", "prompt_size", "tokens", "written"]
 
 CHARACTERS_A_TOKEN = 4
+_FILE_TOKENS = 1568  # of an image at most, by the older measure. Source: messages-api.md section 19
 _TEXTS = {"text": "text", "thinking": "thinking", "compaction": "content"}
 
 
@@ -53,7 +56,7 @@ def message_of(body: dict[str, Any], size: int, reply: Reply, cached: dict[str, 
         "stop_reason": reply.stop_reason,
         "stop_sequence": reply.stop_sequence,
         "stop_details": None,
-        "usage": _usage(size, reply, cached) | reply.usage,
+        "usage": _usage(body, size, reply, cached) | reply.usage,
         **reply.fields,
     }
 
@@ -62,23 +65,49 @@ def _message_id(body: dict[str, Any], reply: Reply) -> str:
     """The same for the same request; but in a thread, which has its state under it, each is new."""
     if body.get("thread"):
         return f"msg_01{uuid.uuid4().hex[:22]}"
-    return "msg_01" + hashlib.sha256(encode([body["messages"], reply.content])).hexdigest()[:22]
+    return "msg_01" + hashlib.sha256(to_json(body["messages"]) + encode(reply.content)).hexdigest()[:22]
 
 
-def _usage(size: int, reply: Reply, cached: dict[str, Any]) -> dict[str, Any]:
+def _usage(body: dict[str, Any], size: int, reply: Reply, cached: dict[str, Any]) -> dict[str, Any]:
     read_in = sum(len(encode(block)) for block in reply.content if block["type"].endswith("_tool_result"))
     kept = cached["cache_read_input_tokens"] + cached["cache_creation_input_tokens"]
     usage: dict[str, Any] = {
         "input_tokens": max(0, tokens(size + read_in) - kept),
         **cached,
         "output_tokens": tokens(sum(map(written, reply.content))),
+        "output_tokens_details": {"thinking_tokens": tokens(sum(map(_thought, reply.content)))},
         "service_tier": "standard",
-        "inference_geo": "global",
+        "inference_geo": body.get("inference_geo") or "global",
     }
+    if body.get("speed"):
+        usage["speed"] = body["speed"]
     done = {f"{name}_requests": _succeeded(reply, name) for name in ("web_search", "web_fetch")}
     if any(done.values()):
         usage["server_tool_use"] = done
     return usage
+
+
+def prompt_size(body: dict[str, Any], raw: bytes) -> int:
+    """Bytes that a request is for the model: tools that no search has found are nothing, and a file is no text.
+
+    Args:
+        body: The request, with its whole history.
+        raw: The same as bytes.
+    """
+    size = len(raw)
+    for message in body["messages"] if b'"base64"' in raw else ():
+        for block in message["content"] if isinstance(message["content"], list) else ():
+            parts = block.get("content")
+            for part in (block, *(parts if isinstance(parts, list) else ())):
+                source = part.get("source") if isinstance(part, dict) else None
+                if isinstance(source, dict) and source.get("type") == "base64":
+                    size += CHARACTERS_A_TOKEN * _FILE_TOKENS - len(source.get("data") or "")
+    hidden = [tool for tool in body.get("tools") or () if tool.get("defer_loading")]
+    if not hidden:
+        return max(0, size)
+    said = to_json(body["messages"])
+    unfound = [tool for tool in hidden if f'"tool_name":{encode(tool.get("name")).decode()}'.encode() not in said]
+    return max(0, size - sum(len(encode(tool)) for tool in unfound))
 
 
 def tokens(size: int) -> int:
@@ -91,6 +120,10 @@ def written(block: Block) -> int:
     if block["type"] in _TEXTS:
         return len(block.get(_TEXTS[block["type"]]) or "")
     return len(encode(block["input"])) if "input" in block else 0
+
+
+def _thought(block: Block) -> int:
+    return written(block) if block["type"] == "thinking" else 0
 
 
 def _succeeded(reply: Reply, name: str) -> int:

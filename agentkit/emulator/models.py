@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MODELS", "model_item", "model_page", "resolved_model"]
+from agentkit.emulator.paging import page_of
+from agentkit.support import Model, model_of
+
+__all__ = ["MODELS", "is_model", "model_item", "model_page", "resolved_model"]
 
 # Newest first. Source: messages-api.md section 4.
 MODELS = (
@@ -24,8 +27,15 @@ MODELS = (
     "claude-haiku-4-5-20251001",
     "claude-sonnet-4-5-20250929",
 )
-_DEFAULT_LIMIT = 20
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_THINKING = ("adaptive", "between_tools", "disabled", "enabled")
+_FAMILY = re.compile(r"claude-(?:(?:fable|haiku|instant|mythos|opus|sonnet)\b|\d)")
 _DATE = re.compile(r"-\d{8}$")
+
+
+def is_model(name: str) -> bool:
+    """Whether it may be a model: of a family that there is, whatever its version."""
+    return _FAMILY.match(name) is not None
 
 
 def resolved_model(name: str) -> str:
@@ -34,35 +44,36 @@ def resolved_model(name: str) -> str:
 
 
 def model_item(name: str) -> dict[str, Any]:
-    """One model. Source: messages-api.md section 1; without the parts that say what a real model can do."""
-    older = "-4-5" in name
-    return {
+    """One model, with what it takes, as far as that is known. Source: messages-api.md sections 1 and 4."""
+    known = model_of(name)
+    item = {
         "type": "model",
         "id": name,
         "display_name": f"{name} (emulator: no language model)",
         "created_at": "2026-01-01T00:00:00Z",
         "lifecycle": "active",
-        "max_input_tokens": 200_000 if older else 1_000_000,
-        "max_tokens": 64_000 if older else 128_000,
+        "deprecated_at": None,
+        "retires_at": None,
+        "line": name.split("-")[1],
+        "max_input_tokens": known.context_window if known else 1_000_000,
+        "max_tokens": known.max_tokens if known else 128_000,
+    }
+    return {**item, "capabilities": _capabilities(known)} if known else item
+
+
+def _capabilities(model: Model) -> dict[str, Any]:
+    yes = {"supported": True}
+    efforts = {level: {"supported": level in model.efforts} for level in _EFFORTS}
+    types = {kind: {"supported": kind in model.thinking} for kind in _THINKING}
+    whole = ("batch", "citations", "code_execution", "context_management", "image_input", "pdf_input")
+    return {
+        **dict.fromkeys((*whole, "structured_outputs"), yes),
+        "effort": {"supported": bool(model.efforts), **efforts},
+        "server_tools": {"web_search": yes, "code_execution": yes},
+        "thinking": {"supported": True, "types": types},
     }
 
 
 def model_page(query: Mapping[str, str]) -> dict[str, Any]:
-    """One page of the list.
-
-    Args:
-        query: `limit` (1 to 1000), `after_id`, `before_id`; what makes no sense is ignored.
-    """
-    names = list(MODELS)
-    if query.get("after_id") in names:
-        names = names[names.index(query["after_id"]) + 1 :]
-    if query.get("before_id") in names:
-        names = names[: names.index(query["before_id"])]
-    limit = query.get("limit", "")
-    shown = names[: int(limit) if limit.isdecimal() and 1 <= int(limit) <= 1000 else _DEFAULT_LIMIT]
-    return {
-        "data": [model_item(name) for name in shown],
-        "has_more": len(shown) < len(names),
-        "first_id": shown[0] if shown else None,
-        "last_id": shown[-1] if shown else None,
-    }
+    """One page of the list, by `limit`, `after_id` and `before_id`."""
+    return page_of([model_item(name) for name in MODELS], query)

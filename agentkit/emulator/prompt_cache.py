@@ -16,7 +16,14 @@ from agentkit.emulator.clock import Clock
 from agentkit.emulator.message import tokens
 from agentkit.messages import encode
 
-__all__ = ["PromptCache"]
+__all__ = ["NOT_CACHED", "PromptCache"]
+
+NOT_CACHED = {
+    "cache_read_input_tokens": 0,
+    "cache_creation_input_tokens": 0,
+    "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+}
+"""The counts of a request without marks."""
 
 _LOOK_BACK = 20  # blocks, the marked one included
 _SECONDS = {"5m": 300.0, "1h": 3600.0}
@@ -60,7 +67,7 @@ class PromptCache:
         Args:
             body: The request, with its whole history.
         """
-        places = list(_places(body)) if b'"cache_control"' in encode(body) else []
+        places = list(_places(body))
         marks = [at for at, place in enumerate(places) if place.ttl]
         read = max((hit for at in marks if (hit := self._hit(places, at)) is not None), default=None)
         boundary = tokens(places[read].size) if read is not None else 0
@@ -105,7 +112,8 @@ def _places(body: dict[str, Any]) -> Iterator[_Place]:
 
 
 def _parts(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from body.get("tools") or ()
+    # A tool that is only found by a search is no part of the prefix. Source: messages-api.md section 10.4.
+    yield from (tool for tool in body.get("tools") or () if not tool.get("defer_loading"))
     system = body.get("system") or []
     yield from [{"type": "text", "text": system}] if isinstance(system, str) else system
 

@@ -64,3 +64,8 @@ class Refused(Exception):
         """The refusal of what breaks a rule."""
         code = _CODES.get(problem.rule)
         return cls(problem.status, problem.message, problem.type, code=code, rule=problem.rule)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may be answered later, as the API says in `x-should-retry`."""
+        return self.status in (408, 409, 429) or self.status >= 500

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from typing import Any, TypeAlias
 
 from agentkit.emulator.replies import ScriptedError, ScriptedReply
 from agentkit.errors import ConfigurationError
 from agentkit.messages import Block, copy_json, encode
 
-__all__ = ["Player", "Script", "ScriptError", "Unforeseen"]
+__all__ = ["Differs", "Player", "Script", "ScriptError", "Scripted", "Step", "Unforeseen", "about", "short"]
 
 Scripted: TypeAlias = "ScriptedReply | ScriptedError"
 Step: TypeAlias = "Scripted | Callable[[dict[str, Any]], Scripted | None]"
@@ -27,11 +28,16 @@ class Unforeseen(Exception):
     """This request is not in the script; the text says how it differs."""
 
 
+class Differs(Exception):
+    """Raised by a step: the request is not as it has to be; the text says how."""
+
+
 class Player:
     """Plays a script.
 
     Args:
         script: See `Script`.
+        endless: Steps that come after it, over and over; none of them has to be used.
 
     Attributes:
         failures: What was not foreseen.
@@ -40,7 +46,7 @@ class Player:
         ConfigurationError: A step is neither a reply nor an error nor a function.
     """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, endless: Sequence[Step] = ()) -> None:
         self._function = script if callable(script) else None
         self._steps: Sequence[Step] = () if callable(script) else list(script)
         for at, step in enumerate(self._steps):
@@ -49,6 +55,7 @@ class Player:
                     f"step {at} of the script is of type {type(step).__name__}: give reply(…), error(…) or a function"
                 )
                 raise ConfigurationError(text)
+        self._endless = cycle(endless)
         self.failures: list[str] = []
         self._refused: list[str] = []
         self._used = 0
@@ -68,6 +75,8 @@ class Player:
         if self._used < len(self._steps):
             self._used += 1
             return self._steps[self._used - 1]
+        if (step := next(self._endless, None)) is not None:
+            return step
         text = f"request {self._asked} is not foreseen: the script has {_count(len(self._steps), 'step')}"
         raise self._failed("\n".join([text, *_news(before, body)]))
 
@@ -79,6 +88,8 @@ class Player:
         """
         try:
             said = step(copy_json(body)) if callable(step) else step
+        except Differs as differences:
+            raise self._failed(f"request {self._asked} {differences}") from None
         except BaseException as failure:  # a failed assertion of pytest is no Exception
             raise self._failed(f"the script failed on request {self._asked}: {failure!r}") from None
         if isinstance(said, ScriptedReply | ScriptedError):
@@ -100,7 +111,9 @@ class Player:
         found = list(self.failures)
         if left:
             count = f"{len(left)} of {_count(len(self._steps), 'step')} of the script were not used"
-            found.append("\n".join([f"{count}, after {_count(self._asked, 'request')}:", *map(_about, left)]))
+            found.append(
+                "\n".join([f"{count}, after {_count(self._asked, 'request')}:", *(f"  {about(step)}" for step in left)])
+            )
         if found and self._refused:
             found.append("\n".join(["refused before the script saw it:", *(f"  {text}" for text in self._refused)]))
         if found:
@@ -116,7 +129,7 @@ def _news(before: dict[str, Any] | None, body: dict[str, Any]) -> Iterator[str]:
     for name in dict.fromkeys([*(before or {}), *body]):
         known, value = (before or {}).get(name), body.get(name)
         if name != "messages" and before is not None and known != value:
-            yield f"  {name}: {_short(known)} → {_short(value)}"
+            yield f"  {name}: {short(known)} → {short(value)}"
     messages = body.get("messages")
     listed = messages if isinstance(messages, list) else []
     earlier = (before or {}).get("messages") or []
@@ -129,12 +142,14 @@ def _news(before: dict[str, Any] | None, body: dict[str, Any]) -> Iterator[str]:
         yield f"  messages.{at}{mark} {message.get('role')}: {_said(message.get('content'))}"
 
 
-def _about(step: Step) -> str:
+def about(step: Step) -> str:
+    """A step in a line."""
     if isinstance(step, ScriptedReply):
-        return f"  reply: {_said(list(step.blocks))}"
+        return f"reply: {_said(list(step.blocks))}"
     if isinstance(step, ScriptedError):
-        return f"  error {step.status} {step.type}: {step.message}"
-    return f"  function {getattr(step, '__name__', step)!s}"
+        return f"error {step.status} {step.type}: {step.message}"
+    name = getattr(step, "__name__", None)
+    return f"function {name}" if name else str(step)
 
 
 def _said(content: Any) -> str:
@@ -145,10 +160,11 @@ def _said(content: Any) -> str:
 def _block(block: Block) -> str:
     told = next((block[name] for name in ("text", "input", "content", "thinking") if name in block), "")
     name = f" {block['name']}" if "name" in block else ""
-    return f"{block.get('type') or 'server result'}{name} {_short(told)}".rstrip()
+    return f"{block.get('type') or 'server result'}{name} {short(told)}".rstrip()
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as text, cut where it is long."""
     written = value if isinstance(value, str) else encode(value).decode()
     return written if len(written) <= _MOST else f"{written[:_MOST]}…"
 

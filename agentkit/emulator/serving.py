@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["QuickServer"]
+from agentkit.emulator.faults.delivery import CONNECTION
+
+__all__ = ["OpenProtocol", "QuickServer"]
 
 _TICK = 0.1  # seconds; uvicorn counts ten to a second
 _IDLE = 0.002  # seconds that idle connections need to close
@@ -44,3 +48,17 @@ class QuickServer(uvicorn.Server):
             await super().shutdown(sockets)
         for server in self.servers:
             server.close()
+
+
+class OpenProtocol(H11Protocol):
+    """HTTP/1.1 whose application gets at the connection itself, so that a fault can break it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        app: Any = self.app
+
+        async def with_connection(scope: Any, receive: Any, send: Any) -> None:
+            extensions = {**scope.get("extensions", {}), CONNECTION: transport}
+            await app({**scope, "extensions": extensions}, receive, send)
+
+        self.app = with_connection

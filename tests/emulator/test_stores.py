@@ -11,7 +11,7 @@ import pytest
 from talking import HEADERS
 
 from agentkit.client import Client
-from agentkit.emulator import Corpus, Emulator, stores
+from agentkit.emulator import Corpus, Emulator, batches, files, reply, server_result, server_tool_use
 from agentkit.errors import APIStatusError, BadRequestError, ContentTooLargeError, NotFoundError
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +58,7 @@ async def test_a_batch_from_end_to_end(client: Client) -> None:
             await client.batches.get(made.id)
     assert found["good"]["type"] == "message"
     assert found["good"]["stop_reason"] == "end_turn"
+    assert found["good"]["usage"]["service_tier"] == "batch"
     assert isinstance(found["bad"], BadRequestError)
     assert found["bad"].message.startswith("max_tokens: ")
     assert isinstance(found["lost"], NotFoundError)
@@ -87,7 +88,7 @@ async def test_what_is_not_answered_in_a_day_expires(own: Emulator, client: Clie
 
 
 async def test_a_batch_is_worked_on_as_long_as_a_look_takes(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "_WORK_SECONDS", 0.02)
+    monkeypatch.setattr(batches, "_WORK_SECONDS", 0.02)
     async with client:
         made = await client.batches.create({str(number): PARAMS for number in range(300)})
         seen: list[int] = []
@@ -179,8 +180,8 @@ async def test_pages_of_files(client: Client) -> None:
 
 
 async def test_limits_of_files(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "_MOST_FILE_BYTES", 100)
-    monkeypatch.setattr(stores, "_MOST_STORED_BYTES", 150)
+    monkeypatch.setattr(files, "_MOST_BYTES", 100)
+    monkeypatch.setattr(files, "_MOST_STORED_BYTES", 150)
     async with client:
         with pytest.raises(ContentTooLargeError):
             await client.files.upload(b"x" * 101, filename="a")
@@ -197,3 +198,40 @@ def test_forms_that_are_refused(own: Emulator) -> None:
         assert refusal(http.post("/v1/files", files={"other": b"x"})) == (400, "file: Field required")
         kept = http.post("/v1/files", data={"expires_in_seconds": "3600"}, files={"file": ("../x/a.txt", b"hi")}).json()
         assert (kept["filename"], kept["mime_type"], kept["size_bytes"]) == ("a.txt", "text/plain", 2)
+
+
+def test_a_request_may_name_the_files_that_there_are(http: httpx.Client) -> None:
+    with Emulator(script=lambda body: reply("ok"), pace=0) as emulator:
+        kept = http.post(f"{emulator.url}/v1/files", files={"file": ("a.txt", b"hi", "text/plain")}).json()["id"]
+        url = f"{emulator.url}/v1/messages"
+
+        def status(block: dict[str, Any]) -> tuple[int, str]:
+            content = [block, {"type": "text", "text": "What is it?"}]
+            body = {"model": "claude-sonnet-4-6", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
+            answer = http.post(url, json=body)
+            return answer.status_code, answer.json().get("error", {}).get("message", "")
+
+        for name, wanted in ((kept, (200, "")), ("file_nope", (404, "File file_nope not found."))):
+            assert status({"type": "document", "source": {"type": "file", "file_id": name}}) == wanted
+            assert status({"type": "image", "source": {"type": "file", "file_id": name}}) == wanted
+            assert status({"type": "container_upload", "file_id": name}) == wanted
+        http.delete(f"{emulator.url}/v1/files/{kept}")
+        assert status({"type": "container_upload", "file_id": kept})[0] == 404
+
+
+def test_a_request_may_name_the_files_that_code_made(http: httpx.Client) -> None:
+    made = {"stdout": "", "stderr": "", "return_code": 0}
+    output = {"type": "code_execution_output", "file_id": "file_made"}
+    script = [
+        reply(server_tool_use("code_execution", code="x"), server_result({**made, "content": [output]})),
+        reply("ok"),
+    ]
+    with Emulator(script=script, pace=0) as emulator:
+        tool = {"type": "code_execution_20250825", "name": "code_execution"}
+        body: dict[str, Any] = {"model": "claude-sonnet-4-6", "max_tokens": 9, "tools": [tool]}
+        http.post(f"{emulator.url}/v1/messages", json={**body, "messages": [{"role": "user", "content": "Go"}]})
+        named = [{"type": "container_upload", "file_id": "file_made"}]
+        answer = http.post(
+            f"{emulator.url}/v1/messages", json={**body, "messages": [{"role": "user", "content": named}]}
+        )
+        assert answer.status_code == 200, answer.text

@@ -1,6 +1,6 @@
-"""Compaction on demand: a summary, signed, that takes the place of the history.
+"""Compaction: a summary that takes the place of the history; on demand (then it is signed) or beyond a threshold.
 
-Source: messages-api.md sections 16 (error codes) and 18.3; the texts are not recorded.
+Source: messages-api.md sections 16 (error codes), 18.2 and 18.3; the texts are not recorded.
 """
 
 from __future__ import annotations
@@ -8,14 +8,24 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from agentkit.emulator.message import tokens, written
+from agentkit.emulator.message import Reply, tokens, written
 from agentkit.emulator.opaque import token, unsealed
 from agentkit.emulator.refusal import Refused
 from agentkit.emulator.replies import ScriptedReply, compaction, reply
 from agentkit.messages import Block, encode
 
-__all__ = ["asks_for_summary", "check_compaction", "signed_summary", "summary", "summary_usage"]
+__all__ = [
+    "asks_for_summary",
+    "check_compaction",
+    "compacted",
+    "due_compaction",
+    "signed_summary",
+    "summary",
+    "summary_usage",
+]
 
+_EDIT = "compact_20260112"
+_THRESHOLD = {"value": 150_000}
 _MOST = 400  # characters of one text in the summary
 
 
@@ -62,7 +72,12 @@ def _is_unfinished(messages: list[dict[str, Any]]) -> bool:
 
 
 def summary(body: dict[str, Any]) -> ScriptedReply:
-    """The reply to a request for a summary: what was asked and said, cut short."""
+    """The reply to a request for a summary."""
+    return reply(compaction(_told(body, body["compaction"].get("instructions"))))
+
+
+def _told(body: dict[str, Any], told: str | None) -> str:
+    """What was asked and said, cut short."""
     lines = []
     for message in body["messages"]:
         for block in _blocks(message):
@@ -70,9 +85,37 @@ def summary(body: dict[str, Any]) -> ScriptedReply:
             said = block.get("content") if block.get("type") == "compaction" else said
             if said and message["role"] != "system":
                 lines.append(f"{message['role']}: {' '.join(str(said).split())[:_MOST]}")
-    told = body["compaction"].get("instructions")
     head = f"Summary of {len(body['messages'])} messages" + (f" ({told})" if told else "")
-    return reply(compaction("\n".join([f"{head}:", *lines])))
+    return "\n".join([f"{head}:", *lines])
+
+
+def due_compaction(body: dict[str, Any], size: int) -> dict[str, Any] | None:
+    """The edit whose threshold a request is beyond, if there is one.
+
+    Args:
+        body: The request.
+        size: What the model reads of it, in bytes.
+    """
+    for edit in (body.get("context_management") or {}).get("edits") or ():
+        if edit["type"] == _EDIT and tokens(size) > (edit.get("trigger") or _THRESHOLD)["value"]:
+            return dict(edit)
+    return None
+
+
+def compacted(answer: Reply, body: dict[str, Any], size: int, edit: dict[str, Any] | None) -> Reply:
+    """A reply that begins with a summary where one is due; where it pauses then, that is all of it."""
+    if edit is None:
+        return answer
+    block: Block = {"type": "compaction", "content": _told(body, edit.get("instructions"))}
+    spent = [_iteration("compaction", size, [block])]
+    if edit.get("pause_after_compaction"):
+        nothing = {"input_tokens": 0, "output_tokens": 0}
+        return Reply([block], "compaction", usage={**nothing, "iterations": spent})
+    spent.append(_iteration("message", written(block), answer.content))
+    counts = {name: spent[1][name] for name in ("input_tokens", "output_tokens")}
+    answer.usage = {**answer.usage, **counts, "iterations": spent}
+    answer.content.insert(0, block)
+    return answer
 
 
 def signed_summary(block: Block) -> Block:
@@ -83,9 +126,12 @@ def signed_summary(block: Block) -> Block:
 
 def summary_usage(size: int, content: list[Block]) -> dict[str, Any]:
     """The usage of a reply that is a summary alone: all of it is in `iterations`. Source: messages-api.md section 6."""
+    return {"input_tokens": 0, "output_tokens": 0, "iterations": [_iteration("compaction", size, content)]}
+
+
+def _iteration(kind: str, size: int, content: list[Block]) -> dict[str, Any]:
     used = {"input_tokens": tokens(size), "output_tokens": tokens(sum(map(written, content)))}
-    cached = {"cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
-    return {"input_tokens": 0, "output_tokens": 0, "iterations": [{"type": "compaction", **used, **cached}]}
+    return {"type": kind, **used, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
 
 
 def _facts(block: Block) -> bytes:

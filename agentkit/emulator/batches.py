@@ -1,8 +1,7 @@
-"""What the API keeps for its clients, here in memory: message batches and files."""
+"""Message batches, kept in memory and worked on while somebody looks at them."""
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections import deque
@@ -16,34 +15,23 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from agentkit.emulator.clock import Clock, rfc3339
-from agentkit.emulator.exchange import authenticate, json_response
+from agentkit.emulator.exchange import authenticate, json_response, read_body
+from agentkit.emulator.paging import page_of
 from agentkit.emulator.refusal import Refused
 from agentkit.messages import encode
 
-__all__ = ["Answered", "store_routes"]
+__all__ = ["Answered", "batch_routes"]
 
-Answered: TypeAlias = Callable[[dict[str, Any], int, Mapping[str, str]], Awaitable[tuple[dict[str, Any], Any]]]
-"""Answers a request for a message, from its body, its size and its headers; raises `Refused`."""
+Answered: TypeAlias = Callable[[dict[str, Any], bytes, Mapping[str, str]], Awaitable[tuple[dict[str, Any], Any]]]
+"""Answers a request for a message, from its body, that as bytes, and its headers; raises `Refused`."""
 
 # Source: messages-api.md sections 1 and 19.
 _MOST_REQUESTS = 100_000
-_MOST_BATCH_BYTES = 256_000_000
-_MOST_FILE_BYTES = 500 * 1024 * 1024
-_MOST_STORED_BYTES = 1024 * 1024 * 1024  # the API's is 1 TB
+_MOST_BYTES = 256_000_000
 _LONGEST_ID = 64
-_BATCH_LIFETIME = 86_400.0
+_LIFETIME = 86_400.0
 _WORK_SECONDS = 0.5  # at each look at a batch
-_DEFAULT_LIMIT = 20
 _COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
-_FILENAME = re.compile(r'filename="((?:[^"\\]|\\.)*)"')
-
-
-def store_routes(answered: Answered, clock: Clock) -> list[Route]:
-    """The routes of batches and files, over stores of their own."""
-    return [*_batch_routes(_BatchStore(answered, clock)), *_file_routes(_FileStore(clock))]
-
-
-# Batches
 
 
 @dataclass(slots=True)
@@ -84,7 +72,7 @@ class _Batch:
             "processing_status": status,
             "request_counts": counts,
             "created_at": rfc3339(self.created),
-            "expires_at": rfc3339(self.created + _BATCH_LIFETIME),
+            "expires_at": rfc3339(self.created + _LIFETIME),
             "ended_at": None if self.ended is None else rfc3339(self.ended),
             "cancel_initiated_at": None if self.cancelled is None else rfc3339(self.cancelled),
             "archived_at": None,
@@ -140,7 +128,7 @@ class _BatchStore:
     async def work(self, batch: _Batch) -> None:
         """Answers what can be answered now."""
         now, until = self._clock.now(), time.monotonic() + _WORK_SECONDS
-        if batch.cancelled is not None or now >= batch.created + _BATCH_LIFETIME:
+        if batch.cancelled is not None or now >= batch.created + _LIFETIME:
             batch.end(now, "expired" if batch.cancelled is None else "canceled")
         while batch.waiting and time.monotonic() < until:
             custom_id, params = batch.waiting.popleft()
@@ -154,14 +142,15 @@ class _BatchStore:
     async def _result(self, params: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
         try:
             _check_params(params)
-            message, _ = await self._answered(params, len(encode(params)), headers)
+            message, _ = await self._answered(params, encode(params), headers)
         except Refused as refused:
             error: dict[str, Any] = {"type": refused.kind, "message": refused.message}
             if refused.details:
                 error["details"] = refused.details
             said = {"type": "error", "error": error, "request_id": f"req_01{uuid.uuid4().hex[:22]}"}
             return {"type": "errored", "error": said}
-        return {"type": "succeeded", "message": message}
+        usage = {**message["usage"], "service_tier": "batch"}
+        return {"type": "succeeded", "message": {**message, "usage": usage}}
 
 
 def _check_params(params: dict[str, Any]) -> None:
@@ -173,7 +162,10 @@ def _check_params(params: dict[str, Any]) -> None:
         raise Refused(400, "max_tokens: must be at least 1 in a batch")
 
 
-def _batch_routes(store: _BatchStore) -> list[Route]:
+def batch_routes(answered: Answered, clock: Clock) -> list[Route]:
+    """The routes of batches, over a store of their own."""
+    store = _BatchStore(answered, clock)
+
     def shown(batch: _Batch, request: Request) -> Response:
         return json_response(batch.shown(str(request.base_url)))
 
@@ -184,7 +176,7 @@ def _batch_routes(store: _BatchStore) -> list[Route]:
     async def create(request: Request) -> Response:
         authenticate(request)
         try:
-            body = from_json(await _read(request, _MOST_BATCH_BYTES), allow_inf_nan=False)
+            body = from_json(await read_body(request, _MOST_BYTES), allow_inf_nan=False)
         except ValueError as error:
             raise Refused(400, f"The request body is not valid JSON: {error}") from None
         return shown(store.make(body, dict(request.headers)), request)
@@ -192,7 +184,7 @@ def _batch_routes(store: _BatchStore) -> list[Route]:
     async def listed(request: Request) -> Response:
         authenticate(request)
         items = [batch.shown(str(request.base_url)) for batch in store.newest_first()]
-        return json_response(_page(items, request.query_params))
+        return json_response(page_of(items, request.query_params))
 
     async def look(request: Request) -> Response:
         batch = named(request)
@@ -229,133 +221,3 @@ def _batch_routes(store: _BatchStore) -> list[Route]:
 def _jsonl(results: list[dict[str, Any]]) -> Iterator[bytes]:
     for result in results:
         yield encode(result) + b"\n"
-
-
-def _page(items: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
-    """One page by `limit`, `after_id` and `before_id`; what makes no sense is ignored."""
-    ids = [item["id"] for item in items]
-    start = ids.index(query["after_id"]) + 1 if query.get("after_id") in ids else 0
-    end = ids.index(query["before_id"]) if query.get("before_id") in ids else len(items)
-    found = items[start:end]
-    shown = found[: _limit(query)]
-    return {
-        "data": shown,
-        "has_more": len(shown) < len(found),
-        "first_id": shown[0]["id"] if shown else None,
-        "last_id": shown[-1]["id"] if shown else None,
-    }
-
-
-# Files
-
-
-class _FileStore:
-    """Files that were uploaded, none of which can be downloaded. Source: messages-api.md section 1."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._files: dict[str, tuple[dict[str, Any], bytes]] = {}
-
-    def keep(self, filename: str, mime_type: str, data: bytes) -> dict[str, Any]:
-        if len(data) > _MOST_FILE_BYTES:
-            raise Refused(413, "File exceeds the maximum size of 500 MB")
-        if sum(len(kept) for _, kept in self._files.values()) + len(data) > _MOST_STORED_BYTES:
-            raise Refused(400, "The storage of this emulator is full", code="storage_quota_exceeded")
-        file_id = f"file_01{uuid.uuid4().hex[:22]}"
-        made = {
-            "id": file_id,
-            "type": "file",
-            "filename": re.split(r"[/\\]", filename)[-1] or "unnamed",
-            "mime_type": mime_type,
-            "size_bytes": len(data),
-            "created_at": rfc3339(self._clock.now()),
-            "downloadable": False,
-            "expires_at": None,
-        }
-        self._files[file_id] = (made, data)
-        return made
-
-    def get(self, file_id: str) -> dict[str, Any]:
-        if file_id not in self._files:
-            raise Refused(404, f"File {file_id} not found.")
-        return self._files[file_id][0]
-
-    def delete(self, file_id: str) -> None:
-        self.get(file_id)
-        del self._files[file_id]
-
-    def page(self, query: Mapping[str, str], ids: list[str]) -> dict[str, Any]:
-        """One page: of the newest, or of those with these ids."""
-        files = [file for file, _ in self._files.values()][::-1]
-        if ids:
-            return {"data": [file for file in files if file["id"] in ids], "next_page": None}
-        page, limit = query.get("page", ""), _limit(query)
-        start = int(page[5:]) if page[5:].isdecimal() else 0
-        after = start + limit
-        return {"data": files[start:after], "next_page": f"page_{after}" if after < len(files) else None}
-
-
-def _file_routes(store: _FileStore) -> list[Route]:
-    async def upload(request: Request) -> Response:
-        authenticate(request)
-        data = await _read(request, _MOST_FILE_BYTES + 65_536)
-        return json_response(store.keep(*_form_file(request.headers.get("content-type", ""), data)))
-
-    async def listed(request: Request) -> Response:
-        authenticate(request)
-        return json_response(store.page(request.query_params, request.query_params.getlist("ids[]")))
-
-    async def get(request: Request) -> Response:
-        authenticate(request)
-        return json_response(store.get(request.path_params["file"]))
-
-    async def content(request: Request) -> Response:
-        authenticate(request)
-        file = store.get(request.path_params["file"])
-        raise Refused(400, f"File {file['id']} is not downloadable.", code="file_not_downloadable")
-
-    async def delete(request: Request) -> Response:
-        authenticate(request)
-        store.delete(request.path_params["file"])
-        return json_response({"id": request.path_params["file"], "type": "file_deleted"})
-
-    return [
-        Route("/v1/files", upload, methods=["POST"]),
-        Route("/v1/files", listed, methods=["GET"]),
-        Route("/v1/files/{file}", get, methods=["GET"]),
-        Route("/v1/files/{file}", delete, methods=["DELETE"]),
-        Route("/v1/files/{file}/content", content, methods=["GET"]),
-    ]
-
-
-def _form_file(content_type: str, body: bytes) -> tuple[str, str, bytes]:
-    """File name, media type and bytes of the part `file` of a form. Source: RFC 7578."""
-    kind, _, boundary = content_type.partition("boundary=")
-    if not kind.lower().startswith("multipart/form-data") or not boundary:
-        raise Refused(400, "The request body must be multipart/form-data")
-    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.strip('" ').encode())[1:]:
-        head, _, data = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        lines = dict(line.partition(":")[::2] for line in head.decode("utf-8", "replace").split("\r\n"))
-        said = {name.strip().lower(): value.strip() for name, value in lines.items()}
-        about = said.get("content-disposition", "")
-        if 'name="file"' in about:
-            name = _FILENAME.search(about)
-            return name[1] if name else "unnamed", said.get("content-type", "application/octet-stream"), data
-    raise Refused(400, "file: Field required")
-
-
-# Both
-
-
-async def _read(request: Request, most: int) -> bytes:
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > most:
-            raise Refused(413, "Request exceeds the maximum size")
-    return bytes(data)
-
-
-def _limit(query: Mapping[str, str]) -> int:
-    limit = query.get("limit", "")
-    return int(limit) if limit.isdecimal() and 1 <= int(limit) <= 1000 else _DEFAULT_LIMIT
