@@ -13,9 +13,9 @@ from agentkit.call import Approve, Decision
 from agentkit.client import Client
 from agentkit.errors import ConfigurationError
 from agentkit.healing import ask
-from agentkit.journal import Journal
+from agentkit.journal import Journal, question_of
 from agentkit.loop import begin
-from agentkit.messages import Block, Prompt, encode
+from agentkit.messages import Block, Prompt, as_messages, encode
 from agentkit.parameters import Parameters
 from agentkit.prices import require_price
 from agentkit.request import Request
@@ -49,6 +49,8 @@ class RunOptions(TypedDict, total=False):
         tools: In place of the agent's.
         approve: Decides on each call that needs an approval while the run goes on: a (sync or async) function of a
             `Pending`, that returns `allow()`, `deny(…)` or `edit(…)`. Without one such calls are held.
+        run_id: Names the run. One that the journal knows is not begun twice: asked the same again, it goes on, or gives
+            its answer again.
     """
 
     deps: Any
@@ -57,6 +59,7 @@ class RunOptions(TypedDict, total=False):
     system: str | Sequence[Block]
     tools: Iterable[AnyTool]
     approve: Approve
+    run_id: str
 
 
 def allow() -> Decision:
@@ -273,8 +276,12 @@ class Agent:
         limits = options.get("limits") or self.limits
         if limits.max_cost_usd is not None:
             require_price(self.model, client.provider.name)
+        run_id = options.get("run_id") or os.urandom(16).hex()
+        if prompt is not None and (begun := self._begun(run_id, prompt)):
+            prompt, after = None, begun
         transcript = self._transcript_of(after)
-        run_id = transcript.run_id if prompt is None else os.urandom(16).hex()
+        if prompt is None:
+            run_id = transcript.run_id
         lenient = client.provider.runs_at_end_turn
         begin(transcript, run_id, prompt, asks=(self.model, client.origin), runs_at_end_turn=lenient)
         for call_id, decision in decisions.items():
@@ -304,6 +311,15 @@ class Agent:
             stream=stream,
             known=client.known_model(self.model) if client else None,
         )
+
+    def _begun(self, run_id: str, prompt: Prompt) -> str | None:
+        """The run of this name, if the journal has it: a question that comes twice is asked once."""
+        if self._journal is None or not self._journal.has(run_id):
+            return None
+        asked = question_of(self._journal.load(run_id))
+        if encode(as_messages(prompt)) != encode(asked):
+            raise ConfigurationError(f"run {run_id!r} has begun with another question: give this one another run_id")
+        return run_id
 
     def _transcript_of(self, earlier: Earlier | None) -> Transcript:
         if earlier is None:

@@ -351,3 +351,16 @@ def test_which_holder_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("agentkit.journal.os.name", "nt")
     assert not journal._is_dead(f"{host}:{ended.pid}:aa")
     journal.close()
+
+
+async def test_C24_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> None:
+    desk = Desk()
+    async with serving(PAYS) as client:
+        agent = Agent("claude-sonnet-4-6", tools=desk.tools(), client=client, journal=tmp_path / "runs.db")
+        first = await agent.run("Do it.", run_id="order-17")
+        again = await agent.run("Do it.", run_id="order-17")
+        assert (first.run_id, again.run_id, again.text, desk.paid) == ("order-17", "order-17", "All done.", [1])
+        with pytest.raises(ConfigurationError, match="run 'order-17' has begun with another question"):
+            await agent.run("Do something else.", run_id="order-17")
+        other = await Agent("claude-sonnet-4-6", tools=desk.tools(), client=client).run("Do it.", run_id="order-17")
+        assert (other.run_id, desk.paid) == ("order-17", [1, 1])

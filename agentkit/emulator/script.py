@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import cycle, islice
 from typing import Any, TypeAlias
 
 from agentkit.emulator.replies import ScriptedError, ScriptedReply
@@ -18,6 +18,7 @@ Script: TypeAlias = "Sequence[Step] | Callable[[dict[str, Any]], Scripted | None
 """Steps, one a request, or one function for all requests; each function gets the request body."""
 
 _MOST = 120  # characters of one value in a text
+_LISTED = 10
 
 
 class ScriptError(AssertionError):
@@ -112,10 +113,10 @@ class Player:
         if left:
             count = f"{len(left)} of {_count(len(self._steps), 'step')} of the script were not used"
             found.append(
-                "\n".join([f"{count}, after {_count(self._asked, 'request')}:", *(f"  {about(step)}" for step in left)])
+                "\n".join([f"{count}, after {_count(self._asked, 'request')}:", *_first(map(about, left), len(left))])
             )
         if found and self._refused:
-            found.append("\n".join(["refused before the script saw it:", *(f"  {text}" for text in self._refused)]))
+            found.append("\n".join(["refused before the script saw it:", *_first(self._refused, len(self._refused))]))
         if found:
             raise ScriptError("\n".join(found))
 
@@ -150,6 +151,12 @@ def about(step: Step) -> str:
         return f"error {step.status} {step.type}: {step.message}"
     name = getattr(step, "__name__", None)
     return f"function {name}" if name else str(step)
+
+
+def _first(texts: Iterable[str], number: int) -> list[str]:
+    """The first lines of a list that may be long."""
+    shown = [f"  {text}" for text in islice(texts, _LISTED)]
+    return shown if number <= _LISTED else [*shown, f"  … and {number - _LISTED} more"]
 
 
 def _said(content: Any) -> str:

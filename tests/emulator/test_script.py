@@ -26,6 +26,7 @@ from agentkit.emulator import (
     thinking,
     tool_use,
 )
+from agentkit.emulator.script import Player
 from agentkit.errors import ConfigurationError
 from agentkit.stream import Decoder, Fold
 
@@ -353,3 +354,12 @@ def test_ctrl_c_while_it_waits_leaves_the_server_to_end_by_itself() -> None:
             emulator.wait()
         assert emulator._thread.is_alive()
     assert not emulator._thread.is_alive()
+
+
+def test_a_long_list_of_steps_is_told_shortly() -> None:
+    player = Player([reply(f"{number}") for number in range(5000)])
+    with pytest.raises(ScriptError) as caught:
+        player.check()
+    lines = str(caught.value).splitlines()
+    assert lines[-2:] == ["  reply: text 9", "  … and 4990 more"]
+    assert len(lines) == 12
