@@ -20,7 +20,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help demo test ci long check instructions bench clean
+.PHONY: help demo test ci long peers check instructions bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -42,6 +42,10 @@ ci: .venv/.test-stamp ## Run every test, and measure the coverage.
 
 long: ## As ci, with ten times the examples, drawn anew.
 	@HYPOTHESIS_PROFILE=long $(MAKE) --no-print-directory ci
+
+peers: .venv/.test-stamp ## Try the emulator with SDKs and frameworks of others, in environments of their own.
+	@echo "peers: pytest, the tests that need packages of others"
+	@$(BIN)/python -m pytest -rfEs -m peers $(TESTS)/peers
 
 check: .venv/.test-stamp ## Check format, lint, types, import contracts, limits and the wheel.
 	@echo "check: format, lint, types, import contracts, limits, the wheel"
