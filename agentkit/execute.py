@@ -120,7 +120,8 @@ class Calls:
         except ToolError:
             return
         early = self._early[str(block.get("id"))] = _Early(block)
-        self._submit(partial(self._run_early, early, tool, arguments))
+        call = Call(self._transcript.call_id(str(block.get("id"))), block)  # once the turn is taken, the id is another
+        self._submit(partial(self._run_early, early, call, tool, arguments))
 
     def forget_early(self) -> None:
         """Stops what was started for a turn that failed, or that runs no calls."""
@@ -248,6 +249,7 @@ class Calls:
         if lease:
             try:
                 await lease.commit(True)
+                await lease.confirm()
             except BaseException:
                 self._end(call, Ended("not_run", "The run was stopped before this call, so it has not run."))
                 raise
@@ -266,8 +268,7 @@ class Calls:
                 await lease.commit_result()
         self._emit(event)
 
-    async def _run_early(self, early: _Early, tool: Tool, arguments: dict[str, Any]) -> None:
-        call = Call(self._transcript.call_id(str(early.block["id"])), early.block)
+    async def _run_early(self, early: _Early, call: Call, tool: Tool, arguments: dict[str, Any]) -> None:
         with early.scope:
             async with self._slots:
                 await checkpoint_if_cancelled()

@@ -159,7 +159,8 @@ class Run:
         """Ends the run at its deadline, and keeps it until then."""
         while self._lease and anyio.current_time() + RENEWED_EVERY < self._deadline:
             await anyio.sleep(RENEWED_EVERY)
-            await self._lease.renew()
+            with suppress(JournalError):  # the next write, which comes before every effect, tells of it
+                await self._lease.renew()
         await anyio.sleep_until(self._deadline)
         self._stop(Finish("max_seconds", "the time is up"))
 

@@ -170,3 +170,25 @@ async def test_cancelled_while_it_waits_for_an_early_call() -> None:
         async with aclosing(calls.run(world.transcript.unended())) as events:
             await anext(events)
     assert set(world.outcomes) == {"cancelled"}
+
+
+async def test_X23_an_early_call_is_one_of_its_own_turn_however_late_it_begins() -> None:
+    seen: list[tuple[str, str]] = []
+
+    @tool(effect="read")
+    async def look(ctx: RunContext[Any], at: int) -> str:
+        """Looks."""
+        seen.append((ctx.call_id, ctx.idempotency_key))
+        ctx.progress("looking")
+        return "saw"
+
+    for commits_first in (True, False):
+        world = World([look], uses_of("look", 1))
+        async with world.calls() as calls:
+            calls.offer(world.uses[0])
+            if not commits_first:
+                await anyio.wait_all_tasks_blocked()
+            world.commit()
+            await world.drain(calls)
+    assert seen[0] == seen[1]
+    assert seen[0][0] == f"1:{world.uses[0]['id']}"

@@ -18,7 +18,7 @@ import pytest
 from journaled import Clock, Killed, WatchedStore
 from scripted import ScriptedServer, reply, text, tool_use
 
-from agentkit import Agent, Client, ConfigurationError, Journal, Run, RunResult, Tool, allow, deny, tool
+from agentkit import Agent, Client, ConfigurationError, Journal, Limits, Run, RunResult, Tool, allow, deny, tool
 from agentkit.errors import JournalError, LeaseLost, RunBusy
 from agentkit.journal import LEASE_SECONDS
 
@@ -364,3 +364,60 @@ async def test_C24_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> 
             await agent.run("Do something else.", run_id="order-17")
         other = await Agent("claude-sonnet-4-6", tools=desk.tools(), client=client).run("Do it.", run_id="order-17")
         assert (other.run_id, desk.paid) == ("order-17", [1, 1])
+
+
+async def test_a_lease_that_can_not_be_renewed_leaves_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentkit.run.RENEWED_EVERY", 0.01)
+    store, clock = WatchedStore(tmp_path), Clock()
+    failed: list[bool] = []
+
+    def fails(durable: bool, lines: Any) -> bool:
+        failed.append(not lines and len(failed) < 9)
+        return failed[-1]
+
+    @tool
+    async def slow() -> str:
+        """Takes its time."""
+        store.fails = fails
+        await anyio.sleep(30)
+        return "done"
+
+    async with serving(reply(tool_use("slow", id="toolu_a"))) as client:
+        agent = Agent("claude-sonnet-4-6", tools=[slow], client=client, journal=store.journal(clock))
+        result = await agent.run("Do it.", limits=Limits(max_seconds=0.3))
+    assert (result.finish.reason, any(failed)) == ("max_seconds", True)
+    store.close()
+
+
+async def test_a_process_that_was_stopped_looks_before_it_starts_an_effect(tmp_path: Path) -> None:
+    desk, clock = Desk(), Clock()
+    store = WatchedStore(tmp_path)
+
+    def stopped(durable: bool, lines: Any) -> bool:
+        if any(b'"started"' in entry for entry, _ in lines) and clock.now < 1_000_010:
+            store.fails = lambda durable, lines: False
+            transcript_row = store.runs(1)[0]
+            append = store._store.append
+
+            def and_then_taken(row: Any, lines: Any, *, durable: bool) -> None:
+                append(row, lines, durable=durable)
+                store._store.append = append  # type: ignore[method-assign]
+                clock.now += LEASE_SECONDS + 1
+                other = Journal(tmp_path / "runs.db", clock=clock)
+                transcript = other.load(transcript_row.run_id)
+                transcript.begin(transcript_row.run_id, None)
+                other._take_up(transcript)
+                other.close()
+
+            store._store.append = and_then_taken  # type: ignore[method-assign]
+        return False
+
+    store.fails = stopped
+    async with serving(PAYS) as client:
+        agent = Agent("claude-sonnet-4-6", tools=desk.tools(), client=client, journal=store.journal(clock))
+        with pytest.raises(LeaseLost):
+            await agent.run("Do it.")
+    assert desk.paid == []
+    store.close()
