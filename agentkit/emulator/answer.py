@@ -9,10 +9,11 @@ from itertools import islice
 from typing import Any
 
 from agentkit.emulator.opaque import seal_citation
+from agentkit.emulator.stems import stem
 from agentkit.emulator.words import sentences
 from agentkit.messages import Block
 
-__all__ = ["Source", "cited", "tool_results"]
+__all__ = ["Source", "cited", "table", "tool_results"]
 
 _MAX_CITED = 150  # of a search result. Source: messages-api.md section 5.3
 _SENTENCES = 3
@@ -32,6 +33,7 @@ class Source:
         text: Its text: that of the fetched document where there is one, which may be cut short.
         document_index: Which document of the request it is, where it may be cited as one.
         searched: Whether a search result shows it, so that it may be cited as one.
+        summary: What it is about, in a line.
     """
 
     url: str
@@ -39,15 +41,16 @@ class Source:
     text: str
     document_index: int | None = None
     searched: bool = True
+    summary: str = ""
 
 
-def cited(source: Source, words: list[str], also: Source | None) -> Iterator[Block]:
+def cited(source: Source, words: list[str], also: list[Source]) -> Iterator[Block]:
     """The text blocks that answer from a page.
 
     Args:
         source: The page that fits best.
         words: The words of the question that carry meaning.
-        also: Another page to name.
+        also: Other pages to name.
     """
     yield {"type": "text", "text": "The page that fits best is "}
     yield _named(source)
@@ -57,14 +60,25 @@ def cited(source: Source, words: list[str], also: Source | None) -> Iterator[Blo
         for start, end in picked:
             text = "\n\n" + " ".join(source.text[start:end].split())
             yield _with({"type": "text", "text": text}, _citation(source, start, end))
-    if also:
-        yield {"type": "text", "text": "\n\nSee also "}
-        yield _named(also)
+    for at, other in enumerate(also):
+        yield {"type": "text", "text": " and " if at else "\n\nSee also "}
+        yield _named(other)
 
 
-def _named(source: Source) -> Block:
+def table(sources: list[Source]) -> Iterator[Block]:
+    """A Markdown table with one cited row for each page."""
+    yield {"type": "text", "text": "| page | what it is about |\n|---|---|"}
+    for source in sources:
+        name, _, about = source.title.partition(" - ")
+        cells = [f"[{name}]({source.url})", about or source.summary]
+        row = " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells)
+        yield {"type": "text", "text": "\n"}
+        yield _named(source, f"| {row} |")
+
+
+def _named(source: Source, text: str = "") -> Block:
     start, end = next(sentences(source.text), (0, 0))
-    block: Block = {"type": "text", "text": f"{source.title} ({source.url})."}
+    block: Block = {"type": "text", "text": text or f"{source.title} ({source.url})."}
     return _with(block, _search_citation(source, start, end) or _citation(source, start, end))
 
 
@@ -95,22 +109,18 @@ def _with(block: Block, citation: dict[str, Any] | None) -> Block:
 
 def _pick(text: str, words: list[str]) -> list[tuple[int, int]]:
     """The sentences that say most about the words, in the order of the page."""
-    stems = {_stem(word) for word in words}
+    stems = set(map(stem, words))
     scored: list[tuple[float, int, int]] = []
     for start, end in islice(sentences(text[:_READ]), 1, None):  # the first one, mostly the title, is cited already
         sentence = text[start:end]
         if 25 <= end - start <= 400 and _PROSE.match(sentence):
-            said = {_stem(word) for word in re.findall(r"\w+", sentence.lower())}
+            said = set(map(stem, re.findall(r"\w+", sentence.lower())))
             code = min(2.0, 0.4 * len(_CODE.findall(sentence)))
             early = 1.0 if start < 1500 else 0.0
             unfinished = 0.0 if sentence[-1] in ".!?" else 0.7
             scored.append((len(stems & said) + early - code - unfinished, start, end))
     best = sorted(scored, key=lambda one: (-one[0], one[1]))[:_SENTENCES]
     return sorted((start, end) for score, start, end in best if score >= 1.0)
-
-
-def _stem(word: str) -> str:
-    return re.sub(r"(?:ing|ies|ers?|ed|es|s|y|e)$", "", word) if len(word) > 4 else word.removesuffix("s")
 
 
 def tool_results(uses: list[tuple[Block, Block]]) -> str:

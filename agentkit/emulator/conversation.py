@@ -17,14 +17,17 @@ class Conversation:
 
     Attributes:
         question: The newest text of the user.
+        questions: All texts of the user, the newest last.
         waiting: Server uses without a result: their results open the reply.
         known_urls: Addresses that occur anywhere.
     """
 
     def __init__(self, messages: list[dict[str, Any]]) -> None:
         turns = [(message["role"], _blocks(message["content"])) for message in messages]
-        asked = max((at for at, (role, blocks) in enumerate(turns) if role == "user" and _text(blocks)), default=-1)
-        self.question = _text(turns[asked][1]) if asked >= 0 else ""
+        said = [at for at, (role, blocks) in enumerate(turns) if role == "user" and _text(blocks)]
+        asked = said[-1] if said else -1
+        self.questions = [_text(turns[at][1]) for at in said] or [""]
+        self.question = self.questions[-1]
         self.known_urls: set[str] = set()
         self.waiting: list[Block] = []
         self._done: list[Block] = []  # since the question
@@ -48,10 +51,11 @@ class Conversation:
         """The result of a use since the question."""
         return next((block for block in self._done if block.get("tool_use_id") == use["id"]), None)
 
-    def has_searched(self) -> bool:
-        """Whether a search since the question succeeded."""
-        results = (block["content"] for block in self._done if block["type"] == "web_search_tool_result")
-        return any(isinstance(content, list) for content in results)
+    def searched(self) -> list[Any]:
+        """The queries of the searches since the question that succeeded."""
+        uses = self.uses("server_tool_use", "web_search")
+        results = [(use, self.result_of(use)) for use in uses]
+        return [use["input"].get("query") for use, result in results if result and isinstance(result["content"], list)]
 
     def fetched(self) -> list[tuple[int, str, dict[str, Any]]]:
         """The documents fetched since the question: (index among all documents, address, document)."""

@@ -6,9 +6,7 @@ Not the web: `web_search` and `web_fetch` of the emulator look only here.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-import re
 import sqlite3
 import sys
 import tempfile
@@ -16,28 +14,15 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from itertools import pairwise
 from pathlib import Path
 
+from agentkit.emulator.index import SCHEMA, insert, search
 from agentkit.emulator.pages import SUFFIXES, Page, folder_pages, project_pages, stdlib_pages
-from agentkit.emulator.words import SUPERSEDED, content_words, related, split_identifiers
 from agentkit.errors import ConfigurationError
 
 __all__ = ["Corpus", "Found", "index_path"]
 
-_SCHEMA = """
-create table pages (
-    id integer primary key, url text unique, name text, title text, summary text, text text, changed text
-);
-create virtual table leads using fts5 (name, parts, title, lead, content='', tokenize="porter unicode61");
-create virtual table bodies using fts5 (identifiers, text, content='', tokenize="porter unicode61");
-"""
-_LEAD_WEIGHTS = "8, 8, 8, 1"
-_BODY_WEIGHTS = "0.5, 1"
-_BODY_SHARE = 1.0
-_RELATED_SHARE = 10.0
-_SUPERSEDED_SHARE = 0.3
-_MAKERS = ("corpus.py", "pages.py", "stdlib_pages.py", "words.py")
+_MAKERS = ("index.py", "pages.py", "stdlib_pages.py", "stems.py", "subjects.py", "subjects.txt", "words.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +32,13 @@ class Found:
     Attributes:
         page: The page.
         score: How well it fits; only good for comparing.
-        covered: The share of the query's words that the page has, rare words counting more: 0 to 1.
+        sure: How sure it is that the page answers: 0 to 1. It is small where the page has few of the query's words,
+            rare ones counting more, and where it only mentions them.
     """
 
     page: Page
     score: float
-    covered: float
+    sure: float
 
 
 class Corpus:
@@ -93,7 +79,7 @@ class Corpus:
             raise ConfigurationError(f"the index {path.name} can't be read; set AGENTKIT_HOME to a folder of your own")
         about = f"the standard library of Python {sys.version_info.major}.{sys.version_info.minor}"
         if project:
-            _insert(connection, project)
+            insert(connection, project)
             about += " and the documents of agentkit"
         return cls(connection, about)
 
@@ -141,57 +127,15 @@ class Corpus:
             query: Words or a question.
             limit: At most so many pages.
         """
-        words = content_words(query)
-        names = related(query)
-        if not words and not names:
-            return []
-        scores = self._scores(words, names)
-        covered = self._coverage(words, names)
-        best = sorted(scores, key=lambda row: (-scores[row] * (0.3 + covered.get(row, 0.0)), row))[:limit]
-        return [Found(self._row(row), scores[row], covered.get(row, 0.0)) for row in best]
-
-    def _scores(self, words: list[str], names: list[str]) -> dict[int, float]:
-        pairs = [f'"{first} {second}"' for first, second in pairwise(words)]
-        query = " OR ".join([*(f'"{word}"' for word in words), *pairs])
-        scores: dict[int, float] = {}
-        for table, weights, share in (("leads", _LEAD_WEIGHTS, 1.0), ("bodies", _BODY_WEIGHTS, _BODY_SHARE)):
-            ranked = f"select rowid, -bm25({table}, {weights}) from {table} where {table} match ?"  # noqa: S608
-            for row, score in self._connection.execute(ranked, (query,)) if words else ():
-                scores[row] = scores.get(row, 0.0) + share * score
-        for place, name in enumerate(names):
-            for (row,) in self._connection.execute("select id from pages where name = ?", (name,)):
-                scores[row] = scores.get(row, 0.0) + _RELATED_SHARE * 0.9**place
-        for row, name in self._connection.execute("select id, name from pages"):
-            if name in SUPERSEDED and row in scores:
-                scores[row] *= _SUPERSEDED_SHARE
-        return scores
-
-    def _coverage(self, words: list[str], names: list[str]) -> dict[int, float]:
-        """For each page the share of the words that it has. A word that is on no page is as rare as can be."""
-        covered: dict[int, float] = {}
-        total = 0.0
-        for word in words:
-            rows = self._rows_with(word)
-            weight = math.log(1 + self._count / (len(rows) + 0.5))
-            total += weight
-            for row in rows:
-                covered[row] = covered.get(row, 0.0) + weight
-        shares = {row: weight / total for row, weight in covered.items()}
-        for name in names:
-            for (row,) in self._connection.execute("select id from pages where name = ?", (name,)):
-                shares[row] = max(shares.get(row, 0.0), 0.75)
-        return shares
-
-    def _rows_with(self, word: str) -> set[int]:
-        found = "select rowid from leads where leads match ?1 union select rowid from bodies where bodies match ?1"
-        return {row for (row,) in self._connection.execute(found, (f'"{word}"',))}
+        hits = search(self._connection, query, self._count, limit)
+        return [Found(self._row(hit.row), hit.score, hit.sure) for hit in hits]
 
     def _row(self, row: int) -> Page:
         found = self._connection.execute(f"select {_COLUMNS} from pages where id = ?", (row,)).fetchone()  # noqa: S608
         return Page(*found[1:])
 
 
-_COLUMNS = "id, url, name, title, summary, substr(text, 1, 1500), text, changed"
+_COLUMNS = "id, url, name, title, summary, substr(text, 1, 1500), text, changed, subjects, weight"
 
 
 def _connect() -> sqlite3.Connection:
@@ -205,7 +149,7 @@ def _stored(path: Path) -> sqlite3.Connection | None:
     try:
         with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)) as stored:
             stored.backup(connection)
-        for table in ("pages", "leads", "bodies"):
+        for table in ("pages", "words"):
             connection.execute(f"select 1 from {table} limit 1")  # noqa: S608
     except sqlite3.Error:
         connection.close()
@@ -214,33 +158,8 @@ def _stored(path: Path) -> sqlite3.Connection | None:
 
 
 def _fill(connection: sqlite3.Connection, pages: Iterable[Page]) -> None:
-    try:
-        connection.executescript(_SCHEMA)
-    except sqlite3.OperationalError as error:
-        raise ConfigurationError(f"the SQLite of this Python can't search: {error}") from None
-    _insert(connection, pages)
-
-
-def _insert(connection: sqlite3.Connection, pages: Iterable[Page]) -> None:
-    pages = list(pages)
-    known = {word for page in pages for word in re.findall(r"[a-z]{3,}", page.text.lower())}
-    with connection:
-        for page in pages:
-            values = (page.url, page.name, page.title, page.summary, page.text, page.changed)
-            row = connection.execute(
-                "insert into pages (url, name, title, summary, text, changed) values (?, ?, ?, ?, ?, ?)", values
-            ).lastrowid
-            parts = f"{split_identifiers(page.name)} {_unglued(page.name, known)}"
-            lead = (row, page.name, parts, page.title, page.lead)
-            connection.execute("insert into leads (rowid, name, parts, title, lead) values (?, ?, ?, ?, ?)", lead)
-            body = (row, split_identifiers(page.text), page.text)
-            connection.execute("insert into bodies (rowid, identifiers, text) values (?, ?, ?)", body)
-
-
-def _unglued(name: str, known: set[str]) -> str:
-    """`zipfile` as "zip file": a name made of two words of the corpus, split in the middle where it can be."""
-    cuts = sorted(range(3, len(name) - 2), key=lambda cut: abs(2 * cut - len(name)))
-    return next((f"{name[:cut]} {name[cut:]}" for cut in cuts if {name[:cut], name[cut:]} <= known), "")
+    connection.executescript(SCHEMA)
+    insert(connection, pages)
 
 
 def index_path() -> Path:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote
 
+from agentkit.emulator.subjects import SUBJECTS, SUPERSEDED
 from agentkit.errors import ConfigurationError
 
 __all__ = ["Page", "folder_pages", "project_pages", "stdlib_pages"]
@@ -21,6 +22,10 @@ __all__ = ["Page", "folder_pages", "project_pages", "stdlib_pages"]
 SUFFIXES = (".md", ".markdown", ".txt", ".text", ".rst", ".html", ".htm")
 _CHILD = Path(__file__).with_name("stdlib_pages.py")
 _CHILD_SECONDS = 120.0
+# How likely it is that somebody means such a page, other things being equal.
+_SUPERSEDED = 0.3
+_SELDOM = 0.6
+_PROJECT = 0.5
 _CODE_BLOCK = re.compile(r"^```.*?^```\n?", re.DOTALL | re.MULTILINE)
 _MAX_FILE_BYTES = 5_000_000
 
@@ -37,6 +42,8 @@ class Page:
         lead: What it says first; counts more than the rest in a search.
         text: The whole plain text.
         changed: When it was last changed, as an ISO date, where that is known.
+        subjects: Other words for what it is about.
+        weight: How likely it is what somebody means, other things being equal: 0 to 1.
     """
 
     url: str
@@ -46,6 +53,8 @@ class Page:
     lead: str
     text: str
     changed: str | None = None
+    subjects: str = ""
+    weight: float = 1.0
 
 
 def stdlib_pages(progress: Callable[[str], None]) -> Iterator[Page]:
@@ -77,7 +86,10 @@ def _from_child(lines: Iterable[bytes], progress: Callable[[str], None]) -> Iter
         made = json.loads(line)
         url = f"https://docs.python.org/3/library/{made['name']}.html"
         title = f"{made['name']} - {made['summary']}" if made["summary"] else made["name"]
-        yield Page(url, made["name"], title, made["summary"], made["description"], made["text"])
+        name = made["name"]
+        subjects = SUBJECTS.get(name) or title
+        weight = _SUPERSEDED if name in SUPERSEDED else 1.0 if name in SUBJECTS else _SELDOM
+        yield Page(url, name, title, made["summary"], made["description"], made["text"], None, subjects, weight)
         if count % 50 == 0:
             progress(f"{count} modules read")
 
@@ -92,7 +104,7 @@ def project_pages() -> Iterator[Page]:
             relative = path.relative_to(root).as_posix()
             text = _CODE_BLOCK.sub("", path.read_text("utf-8"))  # examples repeat what people ask about other things
             if text.strip():
-                yield _page(f"https://agentkit.local/{relative}", relative, text, None)
+                yield replace(_page(f"https://agentkit.local/{relative}", relative, text, None), weight=_PROJECT)
 
 
 def folder_pages(folder: Path, warn: Callable[[str], None]) -> Iterator[Page]:

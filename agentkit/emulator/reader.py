@@ -1,8 +1,8 @@
 """The emulator's "model": a small reader that follows fixed rules. It is not a language model.
 
-It reads the whole request each time and writes the next turn: it searches, fetches the pages that fit best, calls a
-client tool only when the question holds every required argument, and answers with cited sentences of the pages.
-The same request gives the same turn.
+It reads the whole request each time and writes the next turn: it searches for each thing that the question wants,
+fetches the pages that fit best, calls a client tool only when the question holds every required argument, and answers
+with cited sentences of the pages, or a table of them. The same request gives the same turn.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from agentkit.emulator.answer import Source, cited, tool_results
+from agentkit.emulator.answer import Source, cited, table, tool_results
 from agentkit.emulator.arguments import calls_for, without_expressions
+from agentkit.emulator.arithmetic import in_symbols
 from agentkit.emulator.conversation import Conversation
 from agentkit.emulator.corpus import Corpus, Found
 from agentkit.emulator.instance import instance
 from agentkit.emulator.message import CHARACTERS_A_TOKEN, Reply, written
+from agentkit.emulator.wanted import Part, wanted
 from agentkit.emulator.web import Web
 from agentkit.emulator.words import content_words
 from agentkit.messages import Block, encode
@@ -26,11 +28,9 @@ __all__ = ["ABOUT", "new_ids", "read"]
 
 ABOUT = "agentkit's emulator: a small reader that follows fixed rules, not a language model"
 
-_FITS = 0.45  # share of the question's words that a page must have
-_ALSO_FITS = 0.6  # of the best page's score
+_ALSO_FITS = 0.2  # of the best page's score
 _FETCHES = 2
 _MAX_QUESTION = 10_000
-_MAX_QUERY_WORDS = 24
 
 
 def read(body: dict[str, Any], corpus: Corpus, pause_after: int) -> Reply:
@@ -57,7 +57,6 @@ class _Reader:
         self.corpus = corpus
         self.pause_after = pause_after
         self.question = self.talk.question[:_MAX_QUESTION]
-        self.query = " ".join(content_words(without_expressions(self.question))[:_MAX_QUERY_WORDS])
         self.schema = _schema(body)
         self.ids = new_ids({name: value for name, value in body.items() if name != "stream"})
 
@@ -101,36 +100,56 @@ class _Reader:
             for url in self.talk.urls_asked()[:_FETCHES]:
                 if url not in tried:
                     return self._use("web_fetch", {"url": url})
-        if "web_search" in self.web and self.query and not self.talk.uses("server_tool_use", "web_search"):
-            return self._use("web_search", {"query": self.query})
-        if "web_fetch" in self.web and len(fetches) < _FETCHES and self._fits():
-            for found in self._found():
-                if found.page.url not in tried:
-                    return self._use("web_fetch", {"url": found.page.url})
+        if "web_search" in self.web:
+            queries = [use["input"].get("query") for use in self.talk.uses("server_tool_use", "web_search")]
+            for part in self._parts:
+                if part.query not in queries:
+                    return self._use("web_search", {"query": part.query})
+        if "web_fetch" in self.web and len(fetches) < _FETCHES:
+            for url in self._to_fetch():
+                if url not in tried:
+                    return self._use("web_fetch", {"url": url})
         return None
+
+    def _to_fetch(self) -> list[str]:
+        """The pages that fit best: of each part one, of a single part two."""
+        parts = self._found_parts()
+        pages = parts[0].found[:_FETCHES] if len(parts) == 1 else [part.found[0] for part in parts]
+        return [] if self._is_table else [found.page.url for found in pages]
 
     def _is_last(self, use: Block) -> bool:
         """Whether the plan has no server call after this one, whatever this one gives."""
-        return "web_fetch" not in self.web if use["name"] == "web_search" else self._next_use() is None
+        searches = self.talk.uses("server_tool_use", "web_search")
+        if use["name"] == "web_search" and len(searches) == len(self._parts):
+            return "web_fetch" not in self.web
+        return self._next_use() is None
 
     def _use(self, name: str, given: dict[str, Any]) -> Block:
         return {"type": "server_tool_use", "id": f"srvtoolu_{next(self.ids)}", "name": name, "input": given}
 
     @cached_property
-    def _results(self) -> list[Found]:
-        return self.web.found(self.query)
+    def _wanted(self) -> tuple[list[Part], bool]:
+        asked = [without_expressions(in_symbols(text[:_MAX_QUESTION])) for text in self.talk.questions]
+        return wanted(asked, self.web.found)
 
-    def _found(self) -> list[Found]:
-        return self._results if self.talk.has_searched() else []
+    @property
+    def _parts(self) -> list[Part]:
+        return self._wanted[0]
 
-    def _fits(self) -> bool:
-        found = self._found()
-        return bool(found) and found[0].covered >= _FITS
+    @property
+    def _is_table(self) -> bool:
+        return self._wanted[1]
+
+    def _found_parts(self) -> list[Part]:
+        """The parts that a search found a page for."""
+        searched = self.talk.searched()
+        return [part for part in self._parts if part.found and part.query in searched]
 
     def _call_tools(self) -> bool:
         """Calls the client tools that the question has all arguments for and that were not called yet."""
         made = [(use["name"], use["input"]) for use in self.talk.uses("tool_use")]
-        new = [call for call in calls_for(self.question, self.tools) if call not in made]
+        calls = [call for tool in self.tools for call in calls_for(_said_to(tool, self.question), [tool])]
+        new = [call for call in calls if call not in made]
         for name, given in new[:1] if self.one_call else new:
             self._add({"type": "tool_use", "id": f"toolu_{next(self.ids)}", "name": name, "input": given})
         return bool(new)
@@ -148,7 +167,7 @@ class _Reader:
         results = tool_results(self._done_calls())
         if results:
             self._add({"type": "text", "text": f"\n\n{results}" if pages else results})
-        if not pages and (self.query or not results):
+        if not pages and (self._parts or not results):
             self._add({"type": "text", "text": ("\n\n" if results else "") + self._why_nothing(bool(results))})
 
     def _done_calls(self) -> list[tuple[Block, Block]]:
@@ -157,16 +176,28 @@ class _Reader:
     def _pages(self) -> Iterator[Block]:
         """The part of the answer that comes from pages, if any fits."""
         documents = {url: (index, document) for index, url, document in self.talk.fetched()}
-        words = content_words(self.question)
         asked = [url for url in self.talk.urls_asked() if url in documents]
         if asked:
-            yield from cited(_fetched(asked[0], *documents[asked[0]], searched=False), words, None)
-        elif self._fits():
-            best, *others = self._found()
+            source = _fetched(asked[0], *documents[asked[0]], searched=False)
+            yield from cited(source, content_words(self.question), [])
+        elif self._is_table:
+            yield from table([_searched(part.found[0]) for part in self._found_parts()])
+        else:
+            yield from self._part_by_part(documents)
+
+    def _part_by_part(self, documents: dict[str, tuple[int, dict[str, Any]]]) -> Iterator[Block]:
+        found = self._found_parts()
+        for at, part in enumerate(self._parts if found else []):
+            if at:
+                yield {"type": "text", "text": "\n\n"}
+            if part not in found:
+                yield {"type": "text", "text": f"About “{part.query}” I found nothing in {self.corpus.about}."}
+                continue
+            best, *others = part.found
             url = best.page.url
             source = _fetched(url, *documents[url], searched=True) if url in documents else _searched(best)
-            also = [other for other in others[:1] if other.score >= _ALSO_FITS * best.score]
-            yield from cited(source, words, _searched(also[0]) if also else None)
+            also = [_searched(other) for other in others[:2] if other.score >= _ALSO_FITS * best.score]
+            yield from cited(source, part.query.split(), also if len(found) == 1 else [])
 
     def _why_nothing(self, has_results: bool) -> str:
         if self.talk.uses("server_tool_use"):
@@ -202,8 +233,15 @@ def _end(reply: Reply, at: int, text: str, reason: str) -> None:
     reply.stop_reason = reason
 
 
+def _said_to(tool: dict[str, Any], question: str) -> str:
+    """The question as a tool is to read it: for one that takes an expression, arithmetic in words is in symbols."""
+    schema = tool.get("input_schema")
+    required = schema.get("required") if isinstance(schema, dict) else None
+    return in_symbols(question) if isinstance(required, list) and "expression" in required else question
+
+
 def _searched(found: Found) -> Source:
-    return Source(found.page.url, found.page.title, found.page.text)
+    return Source(found.page.url, found.page.title, found.page.text, summary=found.page.summary)
 
 
 def _fetched(url: str, index: int, document: dict[str, Any], *, searched: bool) -> Source:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import sqlite3
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from talking import CALCULATOR, FETCH, SEARCH
 
+from agentkit.emulator import stems
 from agentkit.emulator.arguments import calls_for, expressions, without_expressions
+from agentkit.emulator.arithmetic import in_symbols
 from agentkit.emulator.corpus import Corpus
 from agentkit.emulator.reader import read
 from agentkit.emulator.shapes import misshapen
+from agentkit.emulator.stems import stem
+from agentkit.emulator.synonyms import synonyms
+from agentkit.emulator.wanted import wanted
 from agentkit.emulator.web import Web
-from agentkit.emulator.words import content_words, related, sentences, split_identifiers
+from agentkit.emulator.words import content_words, sentences, split_identifiers
 from agentkit.rules import check_request
 
 
@@ -33,11 +41,25 @@ def test_identifiers_are_split() -> None:
     assert split_identifiers("use http.server and HTTPServer2, or os") == "http server 2"
 
 
-def test_related_names() -> None:
-    assert related("parse the command line") == ["argparse"]
-    assert related("temporary directories") == ["tempfile"]
-    assert related("zip archives") == ["zipfile"]
-    assert related("a glass of milk") == []
+def test_stems_are_those_of_sqlite() -> None:
+    """SQLite has Porter's stemmer, too: the words of this package's documents have the same stems in both."""
+    prose = " ".join(path.read_text("utf-8") for path in Path(stems.__file__).parent.glob("*.*"))
+    words = sorted(set(re.findall(r"(?<![\w])[a-z]{5,20}(?![\w])", prose)))
+    database = sqlite3.connect(":memory:")
+    database.execute("create virtual table stemmed using fts5 (word, tokenize='porter ascii')")
+    database.execute("create virtual table terms using fts5vocab (stemmed, 'instance')")
+    database.executemany("insert into stemmed (rowid, word) values (?, ?)", enumerate(words))
+    expected = {words[row]: term for term, row in database.execute("select term, doc from terms")}
+    database.close()
+    assert len(words) > 2000
+    assert {word: stem(word) for word in words} == expected
+    assert [stem(word) for word in ("as", "Büro", "utf8", "")] == ["as", "Büro", "utf8", ""]
+
+
+def test_synonyms() -> None:
+    assert stem("delete") in synonyms(stem("removes"))
+    assert stem("remove") not in synonyms(stem("removes"))
+    assert synonyms("milk") == []
 
 
 @given(st.text(alphabet="ab .!?\n*-:A\t", max_size=80))
@@ -82,6 +104,83 @@ def test_expressions(text: str, found: list[str]) -> None:
     assert expressions(text) == found
 
 
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("What is 15% of 240?", ["15 / 100 * 240"]),
+        ("the square root of 144", ["144 ** 0.5"]),
+        ("2 to the power of 10", ["2 ** 10"]),
+        ("7 squared", ["7 ** 2"]),
+        ("add 17 and 25", ["17 + 25"]),
+        ("subtract 5 from 20", ["20 - 5"]),
+        ("the product of 12 and 11", ["12 * 11"]),
+        ("the sum of 3, 4 and 5", ["3 + 4 + 5"]),
+        ("the average of 4, 6 and 11", ["(4 + 6 + 11) / 3"]),
+        ("100 divided by 8, minus 2.5", ["100 / 8 - 2.5"]),
+        ("half of 1,250", ["1250 / 2"]),
+        ("6 times 7, and then subtract 2 from it", ["(6 * 7) - 2"]),
+        ("Divide 90 by 9 and add 5, then multiply that by 3.", ["((90 / 9) + 5) * 3"]),
+        ("add 2 to the list", []),
+    ],
+)
+def test_arithmetic_in_words(said: str, written: list[str]) -> None:
+    assert expressions(in_symbols(said)) == written
+    assert in_symbols("no number: the sum of all") == "no number: the sum of all"
+
+
+def found(corpus: Corpus, *questions: str) -> list[tuple[str, str]]:
+    """The parts of the last question, as what is searched and the page that answers."""
+    parts, _ = wanted(list(questions), corpus.search)
+    return [(part.query, part.found[0].page.name if part.found else "") for part in parts]
+
+
+def test_a_question_of_two_parts(corpus: Corpus) -> None:
+    coffee_and_bees = [("brew coffee", "coffee"), ("long worker bees live", "bees")]
+    assert found(corpus, "How do I brew coffee, and how long do worker bees live?") == coffee_and_bees
+    assert found(corpus, "How do I brew coffee? How long do worker bees live?") == coffee_and_bees
+    assert found(corpus, "Brew coffee and then steep green tea.") == [
+        ("brew coffee", "coffee"),
+        ("steep green tea", "tea"),
+    ]
+    assert found(corpus, "How are coffee and espresso brewed?") == [("coffee espresso brewed", "coffee")]
+
+
+def test_a_question_that_goes_on(corpus: Corpus) -> None:
+    assert found(corpus, "How do I brew coffee?", "And what needs coarse grounds with it?") == [
+        ("coffee coarse grounds", "coffee")
+    ]
+    assert found(corpus, "How do I brew coffee?", "And tea?") == [("tea", "tea")]
+    assert found(corpus, "Who was Napoleon?", "And how old was he?")[0][1] == ""
+
+
+def test_a_comparison(corpus: Corpus) -> None:
+    parts, is_table = wanted(["Compare coffee and tea."], corpus.search)
+    assert is_table
+    assert [part.found[0].page.name for part in parts] == ["coffee", "tea"]
+    parts, is_table = wanted(["What is the difference between worker bees and green tea?"], corpus.search)
+    assert (is_table, [part.found[0].page.name for part in parts]) == (True, ["bees", "tea"])
+    assert not wanted(["Compare coffee."], corpus.search)[1]
+
+
+def test_a_table_has_a_cited_row_for_each_page(corpus: Corpus) -> None:
+    body = {
+        "max_tokens": 1000,
+        "tools": [SEARCH],
+        "messages": [{"role": "user", "content": "Compare coffee and tea in a table."}],
+    }
+    content = read(body, corpus, 10).content
+    written = "".join(block["text"] for block in content if block["type"] == "text").partition("| page")[2]
+    assert written.splitlines()[1:] == [
+        "|---|---|",
+        "| [Brewing coffee](https://corpus.local/coffee.md) | Coffee is brewed from roasted beans. |",
+        "| [tea](https://corpus.local/tea.txt) | Tea for beginners |",
+    ]
+    assert [one["url"] for block in content for one in block.get("citations") or []] == [
+        "https://corpus.local/coffee.md",
+        "https://corpus.local/tea.txt",
+    ]
+
+
 def test_a_text_without_its_expressions() -> None:
     assert without_expressions("Parse arguments and 6 times 7 (1+2)?").split() == ["Parse", "arguments", "and", "?"]
 
@@ -100,7 +199,7 @@ def test_long_odd_questions_are_read_quickly(piece: str) -> None:
     start = time.perf_counter()
     list(calls_for(question, [CALCULATOR, tool(a={"type": "number"}, b={"type": "string"})]))
     content_words(question)
-    related(question)
+    in_symbols(question)
     list(sentences(question))
     assert time.perf_counter() - start < 2
 

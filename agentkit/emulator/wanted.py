@@ -1,0 +1,170 @@
+"""What a question wants: its parts, the pages it compares, and the earlier question that it goes on from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import product
+
+from agentkit.emulator.corpus import Found
+from agentkit.emulator.words import content_words
+
+__all__ = ["SURE", "Part", "wanted"]
+
+SURE = 0.45  # how sure a search must be of its best page
+_MAX_PARTS = 4
+_MAX_WORDS = 24
+_SURE_OF_BOTH = 0.9
+_CHOICES = 3  # pages of a step that are considered
+
+# Where a second step begins, whatever it is.
+_STEP = re.compile(
+    r"(?i)\?\s+(?=.*\?)|[,.;]?\s+(?:and\s+)?(?:then|afterwards?|after that|finally)\b(?!\s+(?:by|an?|the)\b),?\s+"
+    r"|,?\s+and\s+(?=(?:how|what|which|where|who|can|could|also)\b)"
+)
+_AND = re.compile(r"(?i),?\s+and\s+")
+_BACK = re.compile(r"(?i)\b(?:it|its|them|they|their|that|those|this|these|there|one|ones)\b")
+_ALIKE = re.compile(r"(?i)\b(?:same|instead|as well|too|again|else|otherwise|back|vice versa|other way)\b")
+_OPENING = re.compile(r"(?i)^(?:(?:ok|okay|thanks|thank you|thx|great|good|nice|fine|yes|no|hm+|well|so)\b[\s,.!]*)*")
+_GOES_ON = re.compile(r"(?i)(?:and|but|also|or|then|what about|how about|what if|in that case|which of)\b")
+_COMPARES = re.compile(r"(?i)\bcompar\w+|\bversus\b|\bvs\b\.?|\bdifferences?\s+between\b|\btable\b")
+_OF_TWO = re.compile(r"(?i)\bversus\b|\bvs\b|\bdifferences?\s+between\b|\bcompar.*\btable\b|\btable\b.*\bcompar")
+_ITEM = re.compile(r"(?i)\s*(?:,|/|\band\b|\bwith\b|\bversus\b|\bvs\b\.?|\bor\b|\bto\b)\s*")
+_NAME = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*")
+
+Search = Callable[[str], list[Found]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that a question wants: a search, and the page of its results that answers.
+
+    Attributes:
+        query: What is searched.
+        found: What the search finds, the page that answers first; empty where no page answers.
+    """
+
+    query: str
+    found: tuple[Found, ...]
+
+
+def wanted(questions: list[str], search: Search) -> tuple[list[Part], bool]:
+    """The parts of the last question, and whether they are to be compared in a table.
+
+    Args:
+        questions: What the user asked so far, the newest last, without arithmetic.
+        search: Finds pages.
+    """
+    question = questions[-1]
+    compared = _compared(question, search)
+    if len(compared) > 1:
+        return compared, True
+    topic = _topic(questions, search)
+    if topic:
+        return [_part(f"{topic} {question}", search)], False
+    steps = _steps(question, search)
+    if len(steps) == 1:
+        part = _part(question, search)
+        return [part] if part.query else [], False
+    return _in_steps(question, steps, search), False
+
+
+def _in_steps(question: str, steps: list[str], search: Search) -> list[Part]:
+    """A part for each step, each with a page of its own: the pages that fit best together."""
+    # "And then unpack it": what `it` is, the other steps say.
+    parts = [_part(step, search) for step in steps[:_MAX_PARTS]]
+    whole = _part(question, search)
+    parts = [whole if _BACK.search(step) or not part.found else part for step, part in zip(steps, parts, strict=False)]
+    choices: list[tuple[Found | None, ...]] = list(product(*(part.found[:_CHOICES] or (None,) for part in parts)))
+    return [
+        Part(part.query, (page, *(one for one in part.found if one is not page)) if page else ())
+        for part, page in zip(parts, max(choices, key=_together), strict=True)
+    ]
+
+
+def _together(pages: Iterable[Found | None]) -> float:
+    """How well different pages fit; pages that are the same count once."""
+    best: dict[str, float] = {}
+    for one in pages:
+        if one:
+            best[one.page.url] = max(one.score, best.get(one.page.url, 0.0))
+    return sum(best.values())
+
+
+def _part(text: str, search: Search) -> Part:
+    query = _query(text)
+    found = search(query) if query else []
+    return Part(query, tuple(found) if found and found[0].sure >= SURE else ())
+
+
+def _query(text: str) -> str:
+    return " ".join(content_words(text)[:_MAX_WORDS])
+
+
+def _steps(question: str, search: Search) -> list[str]:
+    steps = [step for step in _STEP.split(_OPENING.sub("", question)) if content_words(step)]
+    if len(steps) > 1 and ("?" in question[:-1] or all(search(_query(step)) for step in steps)):
+        return steps
+    return _halves(question, search)
+
+
+def _halves(question: str, search: Search) -> list[str]:
+    """A question cut at an "and" that joins two things, each of which has a page of its own."""
+    for match in _AND.finditer(question):
+        halves = [question[: match.start()], question[match.end() :]]
+        if any(len(content_words(half)) < 2 for half in halves):
+            continue
+        if _apart(*(search(_query(half)) for half in halves)):
+            return halves
+    return [question]
+
+
+def _apart(first: list[Found], second: list[Found]) -> bool:
+    """Whether two searches are sure of their best pages, and neither has the other's among its first."""
+    if not first or not second or min(first[0].sure, second[0].sure) < _SURE_OF_BOTH:
+        return False
+    urls = [{one.page.url for one in found[:3]} for found in (first, second)]
+    return first[0].page.url not in urls[1] and second[0].page.url not in urls[0]
+
+
+def _topic(questions: list[str], search: Search) -> str:
+    """The name of the page that answered the question which the last one goes on from, "" where it stands alone."""
+    if not _goes_on(questions[-1], search):
+        return ""
+    for earlier in reversed(questions[:-1]):
+        if not _goes_on(earlier, search):
+            found = search(_query(earlier))
+            return found[0].page.name if found and found[0].sure >= SURE else ""
+    return ""
+
+
+def _goes_on(question: str, search: Search) -> bool:
+    text = _OPENING.sub("", question)
+    if _BACK.search(text) or _ALIKE.search(text):
+        return True
+    found = search(_query(text))
+    if _GOES_ON.match(text):  # "And tea?" stands alone where there is a page about tea
+        return not {one.page.name for one in found} & set(content_words(text))
+    return not found or found[0].sure < SURE
+
+
+def _compared(question: str, search: Search) -> list[Part]:
+    """The pages that a question compares, by their names or by what is said of them."""
+    if not _COMPARES.search(question):
+        return []
+    named = [name.rstrip(".") for name in _NAME.findall(question)]
+    parts = [part for name in dict.fromkeys(named) if (part := _named(name, search))]
+    if len(parts) < 2 and _OF_TWO.search(question):
+        parts = []
+        for item in _ITEM.split(_COMPARES.sub(" ", question)):
+            part = _part(item, search)
+            parts += [part] if part.found else []
+    return parts[:_MAX_PARTS]
+
+
+def _named(name: str, search: Search) -> Part | None:
+    """The page of a name."""
+    found = search(name)
+    page = [one for one in found if one.page.name.lower() == name.lower()]
+    return Part(name, (*page, *(one for one in found if one not in page))) if page else None
