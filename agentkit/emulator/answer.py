@@ -13,7 +13,7 @@ from agentkit.emulator.stems import stem
 from agentkit.emulator.words import sentences
 from agentkit.messages import Block
 
-__all__ = ["Source", "cited", "table", "tool_results"]
+__all__ = ["Source", "cited", "see_also", "table", "tool_results"]
 
 _MAX_CITED = 150  # of a search result. Source: messages-api.md section 5.3
 _SENTENCES = 3
@@ -44,13 +44,12 @@ class Source:
     summary: str = ""
 
 
-def cited(source: Source, words: list[str], also: list[Source]) -> Iterator[Block]:
+def cited(source: Source, words: list[str]) -> Iterator[Block]:
     """The text blocks that answer from a page.
 
     Args:
         source: The page that fits best.
         words: The words of the question that carry meaning.
-        also: Other pages to name.
     """
     yield {"type": "text", "text": "The page that fits best is "}
     yield _named(source)
@@ -60,9 +59,13 @@ def cited(source: Source, words: list[str], also: list[Source]) -> Iterator[Bloc
         for start, end in picked:
             text = "\n\n" + " ".join(source.text[start:end].split())
             yield _with({"type": "text", "text": text}, _citation(source, start, end))
-    for at, other in enumerate(also):
+
+
+def see_also(sources: list[Source]) -> Iterator[Block]:
+    """The text blocks that name other pages that fit."""
+    for at, source in enumerate(sources):
         yield {"type": "text", "text": " and " if at else "\n\nSee also "}
-        yield _named(other)
+        yield _named(source)
 
 
 def table(sources: list[Source]) -> Iterator[Block]:

@@ -1,4 +1,4 @@
-"""The pages that the emulator searches: SQLite FTS5, built once and kept.
+"""The pages that the emulator searches: an index in SQLite, built once and kept.
 
 Not the web: `web_search` and `web_fetch` of the emulator look only here.
 """
@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -68,20 +68,11 @@ class Corpus:
         Raises:
             ConfigurationError: The pages could not be made.
         """
-        project = list(project_pages())
-        path = index_path()
-        connection = _stored(path)
-        if connection is None:
-            progress("reading the documentation of the standard library (once, a few seconds)")
-            _build_file(path, stdlib_pages(progress))
-            connection = _stored(path)
-        if connection is None:
-            raise ConfigurationError(f"the index {path.name} can't be read; set AGENTKIT_HOME to a folder of your own")
         about = f"the standard library of Python {sys.version_info.major}.{sys.version_info.minor}"
+        project = list(project_pages())
         if project:
-            insert(connection, project)
-            about += " and the documents of agentkit"
-        return cls(connection, about)
+            return cls(_with_project(project, progress), f"{about} and the documents of agentkit")
+        return cls(_library(progress), about)
 
     @classmethod
     def folder(cls, folder: str | os.PathLike[str], warn: Callable[[str], None] = lambda line: None) -> Corpus:
@@ -139,27 +130,66 @@ _COLUMNS = "id, url, name, title, summary, substr(text, 1, 1500), text, changed,
 
 
 def _connect() -> sqlite3.Connection:
-    # The server's thread reads what the caller's thread opened.
+    # Threads of a server share the connection.
     return sqlite3.connect(":memory:", check_same_thread=False)
-
-
-def _stored(path: Path) -> sqlite3.Connection | None:
-    """A copy of an index file, None where there is none or it is broken."""
-    connection = _connect()
-    try:
-        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)) as stored:
-            stored.backup(connection)
-        for table in ("pages", "words"):
-            connection.execute(f"select 1 from {table} limit 1")  # noqa: S608
-    except sqlite3.Error:
-        connection.close()
-        return None
-    return connection
 
 
 def _fill(connection: sqlite3.Connection, pages: Iterable[Page]) -> None:
     connection.executescript(SCHEMA)
     insert(connection, pages)
+
+
+def _library(progress: Callable[[str], None]) -> sqlite3.Connection:
+    """The index of the standard library."""
+
+    def fill(connection: sqlite3.Connection) -> None:
+        progress("reading the documentation of the standard library (once, a few seconds)")
+        _fill(connection, stdlib_pages(progress))
+
+    return _kept(index_path(), 0, fill)
+
+
+def _with_project(pages: list[Page], progress: Callable[[str], None]) -> sqlite3.Connection:
+    """The index of the standard library and this checkout's documents: a file for each checkout, as they change."""
+
+    def fill(connection: sqlite3.Connection) -> None:
+        with closing(_library(progress)) as library:
+            library.backup(connection)
+        insert(connection, pages)
+
+    checkout = hashlib.sha256(__file__.encode()).hexdigest()[:8]
+    said = hashlib.sha256(repr(pages).encode()).digest()
+    return _kept(index_path().with_suffix(f".{checkout}.sqlite3"), int.from_bytes(said[:4]) >> 1, fill)
+
+
+def _kept(path: Path, edition: int, fill: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    """An index file, opened; made first where there is none of this edition, or it is broken."""
+    connection = _stored(path, edition)
+    if connection is None:
+        _write(path, edition, fill)
+        connection = _stored(path, edition)
+    if connection is None:
+        raise ConfigurationError(f"the index {path.name} can't be read; set AGENTKIT_HOME to a folder of your own")
+    return connection
+
+
+def _stored(path: Path, edition: int) -> sqlite3.Connection | None:
+    try:
+        # A file is replaced, never changed, so no lock is needed.
+        address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+    except sqlite3.Error:
+        return None
+    try:
+        (found,) = connection.execute("pragma user_version").fetchone()
+        for table in ("pages", "words"):
+            connection.execute(f"select 1 from {table} limit 1")  # noqa: S608
+    except sqlite3.Error:
+        found = None
+    if found == edition:
+        return connection
+    connection.close()
+    return None
 
 
 def index_path() -> Path:
@@ -188,7 +218,7 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentkit" / "corpus"
 
 
-def _build_file(path: Path, pages: Iterable[Page]) -> None:
+def _write(path: Path, edition: int, fill: Callable[[sqlite3.Connection], None]) -> None:
     """Writes the index beside its place and moves it there whole, so that no process sees half of one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +230,10 @@ def _build_file(path: Path, pages: Iterable[Page]) -> None:
     os.close(handle)
     try:
         with closing(sqlite3.connect(name)) as connection:
-            _fill(connection, pages)
-        Path(name).replace(path)
+            fill(connection)
+            connection.execute(f"pragma user_version = {edition}")
+        # On Windows a file that another process has open stays: that process made the same one.
+        with suppress(PermissionError):
+            Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -1,8 +1,7 @@
 """Which pages fit a question: an inverted index in SQLite, and a score that can be worked out by hand.
 
 A word of the question gives a page points: the rarer the word, the more, and the more prominently the page says it, the
-more. Two words that stand together on the page as they do in the question give more. What else people call a thing
-gives a part of the points.
+more. Two words that stand together on the page as they do in the question give more.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from itertools import pairwise
 
 from agentkit.emulator.pages import Page
 from agentkit.emulator.stems import stem
-from agentkit.emulator.synonyms import synonyms
 from agentkit.emulator.words import content_words, split_identifiers, words_of
 
 __all__ = ["SCHEMA", "Hit", "insert", "search"]
@@ -36,12 +34,13 @@ _TEXT = 0.1
 _UNDESCRIBED = 5.0  # how much more its own words count where nobody says otherwise what a page is about
 _USUAL_LENGTH = 2000  # words of a page
 _PAIR = 1.5
-_SYNONYM = 0.25
+_NUMBER = 0.5  # of what a word counts
 _APART = 2  # words of the question that may be a pair
 _WHOLE = 1.0  # how much more a page counts that has all words of the question than one that has hardly any
-# A question with a word that none of many pages has is likely about something else.
+# Where there are many pages, a question is likely about something else if none has some of its words, or the page that
+# fits has only one of them.
 _MANY = 100
-_STRANGE = 0.6
+_ONE_ALONE = 0.5
 _PHRASE_END = re.compile(r"[,.;:()\n]")
 
 
@@ -114,39 +113,41 @@ def search(connection: sqlite3.Connection, query: str, count: int, limit: int) -
         limit: At most so many.
     """
     words = list(dict.fromkeys(map(stem, content_words(query))))
-    fits = [_fits(connection, word) for word in words]
-    rarity = [math.log(1 + count / (len(pages) + 0.5)) for pages in fits]
+    fits = {word: _pages_with(connection, word) for word in words}
+    rarity = {
+        word: (_NUMBER if word.isdecimal() else 1.0) * math.log(1 + count / (len(pages) + 0.5))
+        for word, pages in fits.items()
+    }
     scores: dict[int, float] = defaultdict(float)
     covered: dict[int, float] = defaultdict(float)
-    for pages, rare in zip(fits, rarity, strict=True):
+    for word, pages in fits.items():
         for row, weight in pages.items():
-            scores[row] += rare * weight
-            covered[row] += rare / sum(rarity)
-    for first, second in _near(len(words)):
-        for row, weight in _pages_with(connection, _pair(words[first], words[second])).items():
+            scores[row] += rarity[word] * weight
+            covered[row] += rarity[word] / sum(rarity.values())
+    for first, second in _near(words):
+        for row, weight in _pages_with(connection, _pair(first, second)).items():
             scores[row] += weight * (rarity[first] + rarity[second]) / 2
     for row, share in covered.items():
         scores[row] *= 1 + _WHOLE * share
+    best = sorted(scores, key=lambda row: (-scores[row], row))[:limit]
     rarest = math.log(1 + count / 0.5)
-    unsure = _STRANGE if count > _MANY and not all(fits) else 1.0
-    hits = [Hit(row, score, min(1.0, unsure * covered[row] * score / rarest)) for row, score in scores.items()]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.row))[:limit]
+    meant = {row: _meant(row, fits) if count > _MANY else 1.0 for row in best}
+    return [Hit(row, scores[row], min(1.0, meant[row] * covered[row] * scores[row] / rarest)) for row in best]
 
 
-def _fits(connection: sqlite3.Connection, word: str) -> dict[int, float]:
-    """How well each page fits a word, or what else people call it: the best of these counts."""
-    fits = _pages_with(connection, word)
-    for other in synonyms(word):
-        for row, weight in _pages_with(connection, other).items():
-            fits[row] = max(fits.get(row, 0.0), _SYNONYM * weight)
-    return fits
+def _meant(row: int, fits: dict[str, dict[int, float]]) -> float:
+    """How likely a page is meant, and does not fit by chance: 0 to 1."""
+    words = [pages for word, pages in fits.items() if not word.isdecimal()]
+    known = sum(map(bool, words)) / len(words) if words else 1.0
+    alone = len(words) > 1 and sum(row in pages for pages in words) == 1
+    return known * (_ONE_ALONE if alone else 1.0)
 
 
 def _pages_with(connection: sqlite3.Connection, word: str) -> dict[int, float]:
     return dict(connection.execute("select page, weight from words where word = ?", (word,)))
 
 
-def _near(count: int) -> Iterator[tuple[int, int]]:
-    for first in range(count):
-        for second in range(first + 1, min(count, first + 1 + _APART)):
+def _near(words: list[str]) -> Iterator[tuple[str, str]]:
+    for at, first in enumerate(words):
+        for second in words[at + 1 : at + 1 + _APART]:
             yield first, second

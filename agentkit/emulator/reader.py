@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from agentkit.emulator.answer import Source, cited, table, tool_results
+from agentkit.emulator.answer import Source, cited, see_also, table, tool_results
 from agentkit.emulator.arguments import calls_for, without_expressions
 from agentkit.emulator.arithmetic import in_symbols
 from agentkit.emulator.conversation import Conversation
@@ -29,6 +29,7 @@ __all__ = ["ABOUT", "new_ids", "read"]
 ABOUT = "agentkit's emulator: a small reader that follows fixed rules, not a language model"
 
 _ALSO_FITS = 0.2  # of the best page's score
+_PAGES = 3  # that an answer names; more where the question has more parts
 _FETCHES = 2
 _MAX_QUESTION = 10_000
 
@@ -179,7 +180,7 @@ class _Reader:
         asked = [url for url in self.talk.urls_asked() if url in documents]
         if asked:
             source = _fetched(asked[0], *documents[asked[0]], searched=False)
-            yield from cited(source, content_words(self.question), [])
+            yield from cited(source, content_words(self.question))
         elif self._is_table:
             yield from table([_searched(part.found[0]) for part in self._found_parts()])
         else:
@@ -193,11 +194,11 @@ class _Reader:
             if part not in found:
                 yield {"type": "text", "text": f"About “{part.query}” I found nothing in {self.corpus.about}."}
                 continue
-            best, *others = part.found
+            best = part.found[0]
             url = best.page.url
             source = _fetched(url, *documents[url], searched=True) if url in documents else _searched(best)
-            also = [_searched(other) for other in others[:2] if other.score >= _ALSO_FITS * best.score]
-            yield from cited(source, part.query.split(), also if len(found) == 1 else [])
+            yield from cited(source, part.query.split())
+        yield from see_also([_searched(other) for other in _others(found)])
 
     def _why_nothing(self, has_results: bool) -> str:
         if self.talk.uses("server_tool_use"):
@@ -238,6 +239,19 @@ def _said_to(tool: dict[str, Any], question: str) -> str:
     schema = tool.get("input_schema")
     required = schema.get("required") if isinstance(schema, dict) else None
     return in_symbols(question) if isinstance(required, list) and "expression" in required else question
+
+
+def _others(parts: list[Part]) -> list[Found]:
+    """Pages beside the best one of each part: those that come nearest to the best of their part."""
+    named = {part.found[0].page.url for part in parts}
+    fits: dict[str, tuple[float, Found]] = {}
+    for part in parts:
+        for other in part.found[1:]:
+            share = other.score / part.found[0].score
+            if other.page.url not in named and share >= max(_ALSO_FITS, fits.get(other.page.url, (0.0,))[0]):
+                fits[other.page.url] = (share, other)
+    nearest = sorted(fits.values(), key=lambda fit: -fit[0])
+    return [other for _, other in nearest[: max(0, _PAGES - len(named))]]
 
 
 def _searched(found: Found) -> Source:

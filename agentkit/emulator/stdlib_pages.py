@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import json
 import os
@@ -155,6 +156,10 @@ def pages() -> Iterator[dict[str, str]]:
 def main() -> None:
     """Writes every page to standard output."""
     warnings.simplefilter("ignore")
+    # Where a class or function has no docstring, pydoc looks for a comment, and parses the whole file for each: half of
+    # all the time, for notes that were not written for readers.
+    comments = inspect.getcomments
+    inspect.getcomments = lambda object: comments(object) if inspect.ismodule(object) else None  # noqa: A006
     # Modules may write to the descriptor itself, so the pages go to a copy of it.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

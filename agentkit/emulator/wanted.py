@@ -12,7 +12,7 @@ from agentkit.emulator.words import content_words
 
 __all__ = ["SURE", "Part", "wanted"]
 
-SURE = 0.45  # how sure a search must be of its best page
+SURE = 0.35  # how sure a search must be of its best page
 _MAX_PARTS = 4
 _MAX_WORDS = 24
 _SURE_OF_BOTH = 0.9
@@ -27,7 +27,7 @@ _AND = re.compile(r"(?i),?\s+and\s+")
 _BACK = re.compile(r"(?i)\b(?:it|its|them|they|their|that|those|this|these|there|one|ones)\b")
 _ALIKE = re.compile(r"(?i)\b(?:same|instead|as well|too|again|else|otherwise|back|vice versa|other way)\b")
 _OPENING = re.compile(r"(?i)^(?:(?:ok|okay|thanks|thank you|thx|great|good|nice|fine|yes|no|hm+|well|so)\b[\s,.!]*)*")
-_GOES_ON = re.compile(r"(?i)(?:and|but|also|or|then|what about|how about|what if|in that case|which of)\b")
+_GOES_ON = re.compile(r"(?i)(?:and|but|also|or|then|with|without|what about|how about|what if|in that case|which of)\b")
 _COMPARES = re.compile(r"(?i)\bcompar\w+|\bversus\b|\bvs\b\.?|\bdifferences?\s+between\b|\btable\b")
 _OF_TWO = re.compile(r"(?i)\bversus\b|\bvs\b|\bdifferences?\s+between\b|\bcompar.*\btable\b|\btable\b.*\bcompar")
 _ITEM = re.compile(r"(?i)\s*(?:,|/|\band\b|\bwith\b|\bversus\b|\bvs\b\.?|\bor\b|\bto\b)\s*")
@@ -72,10 +72,8 @@ def wanted(questions: list[str], search: Search) -> tuple[list[Part], bool]:
 
 def _in_steps(question: str, steps: list[str], search: Search) -> list[Part]:
     """A part for each step, each with a page of its own: the pages that fit best together."""
-    # "And then unpack it": what `it` is, the other steps say.
-    parts = [_part(step, search) for step in steps[:_MAX_PARTS]]
     whole = _part(question, search)
-    parts = [whole if _BACK.search(step) or not part.found else part for step, part in zip(steps, parts, strict=False)]
+    parts = [part if part.found else whole for part in (_part(step, search) for step in steps[:_MAX_PARTS])]
     choices: list[tuple[Found | None, ...]] = list(product(*(part.found[:_CHOICES] or (None,) for part in parts)))
     return [
         Part(part.query, (page, *(one for one in part.found if one is not page)) if page else ())
@@ -103,7 +101,12 @@ def _query(text: str) -> str:
 
 
 def _steps(question: str, search: Search) -> list[str]:
-    steps = [step for step in _STEP.split(_OPENING.sub("", question)) if content_words(step)]
+    steps: list[str] = []
+    for step in filter(content_words, _STEP.split(_OPENING.sub("", question))):
+        if steps and _BACK.search(step):  # "and then unpack it": what `it` is, the step before says
+            steps[-1] += f" and {step}"
+        else:
+            steps.append(step)
     if len(steps) > 1 and ("?" in question[:-1] or all(search(_query(step)) for step in steps)):
         return steps
     return _halves(question, search)
@@ -111,11 +114,13 @@ def _steps(question: str, search: Search) -> list[str]:
 
 def _halves(question: str, search: Search) -> list[str]:
     """A question cut at an "and" that joins two things, each of which has a page of its own."""
+    whole = search(_query(question))[:1]
     for match in _AND.finditer(question):
         halves = [question[: match.start()], question[match.end() :]]
-        if any(len(content_words(half)) < 2 for half in halves):
+        if _BACK.search(halves[1]) or any(len(content_words(half)) < 2 for half in halves):
             continue
-        if _apart(*(search(_query(half)) for half in halves)):
+        first, second = (search(_query(half)) for half in halves)
+        if _apart(first, second) and whole[0].page.url in (first[0].page.url, second[0].page.url):
             return halves
     return [question]
 
@@ -129,22 +134,27 @@ def _apart(first: list[Found], second: list[Found]) -> bool:
 
 
 def _topic(questions: list[str], search: Search) -> str:
-    """The name of the page that answered the question which the last one goes on from, "" where it stands alone."""
+    """What the last question goes on about, "" where it stands alone: the page that answered an earlier question.
+
+    Where the page's name says nothing ("re"), or the question hardly anything, the earlier question's words count, too.
+    """
     if not _goes_on(questions[-1], search):
         return ""
     for earlier in reversed(questions[:-1]):
         if not _goes_on(earlier, search):
-            found = search(_query(earlier))
-            return found[0].page.name if found and found[0].sure >= SURE else ""
+            part = _part(earlier, search)
+            name = part.found[0].page.name if part.found else ""
+            says_little = not content_words(name) or len(content_words(questions[-1])) < 2
+            return f"{name} {part.query}" if name and says_little else name
     return ""
 
 
 def _goes_on(question: str, search: Search) -> bool:
     text = _OPENING.sub("", question)
-    if _BACK.search(text) or _ALIKE.search(text):
+    if _BACK.search(text):
         return True
     found = search(_query(text))
-    if _GOES_ON.match(text):  # "And tea?" stands alone where there is a page about tea
+    if _GOES_ON.match(text) or _ALIKE.search(text):  # "And tea?" stands alone where there is a page about tea
         return not {one.page.name for one in found} & set(content_words(text))
     return not found or found[0].sure < SURE
 

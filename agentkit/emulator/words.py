@@ -22,7 +22,7 @@ often on one only or other our out over own please possible possibly put re real
 show simple simply so some something still such sure t tell than thank thanks that the their them then there these they
 thing things this those three through to too two up us use used useful user using ve very want wants was way ways we
 well were what when where whether which while who whom whose why will with within without work works would yes you your
-code find learn list library libraries module modules program programs python script scripts standard stdlib
+code find instead learn list library libraries module modules program programs python script scripts standard stdlib
 """
 _STOP_WORDS = frozenset(_LITTLE_WORDS.split())
 
@@ -39,7 +39,7 @@ def content_words(text: str) -> list[str]:
 
 def split_identifiers(text: str) -> str:
     """The words of the identifiers in `text`: `ArgumentParser`, `parse_args` and `os.path` give argument, parser, …"""
-    found = (match[0] for match in _DOTTED.finditer(text))
+    found = dict.fromkeys(_DOTTED.findall(text))
     parts = (part for name in found if len(parts := _CAMEL.findall(name)) > 1 for part in parts)
     return " ".join(dict.fromkeys(part.lower() for part in parts))
 

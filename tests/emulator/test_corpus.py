@@ -69,10 +69,13 @@ def few_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_standard_library(capsys: pytest.CaptureFixture[str]) -> None:
     """The one test over the whole built-in index, which the machine keeps."""
-    Corpus.builtin().close()
-    start = time.perf_counter()
+    opening = []
+    for _ in range(5):
+        start = time.process_time()
+        Corpus.builtin().close()
+        opening.append(time.process_time() - start)
+    assert min(opening) < 0.05  # it is read where it lies, not copied
     corpus = Corpus.builtin()
-    assert time.perf_counter() - start < 2.0
     assert len(corpus) > 200
     right = [
         answer for question, answer in (q.split(" -> ") for q in QUESTIONS) if names(corpus, question)[0] == answer
@@ -101,6 +104,22 @@ def test_it_is_less_sure_where_words_are_missing(corpus: Corpus) -> None:
     whole, half = corpus.search("green tea")[0], corpus.search("green zeppelin")[0]
     assert whole.sure == 1.0
     assert 0.0 < half.sure < 0.45
+
+
+def test_it_is_less_sure_among_many_pages_where_one_word_fits_by_chance() -> None:
+    pages = [Page(f"https://x/{n}", f"m{n}", f"m{n}", "", "", "filler") for n in range(100)]
+    pages.append(Page("https://x/tea", "tea", "Green tea", "", "", "Green tea is steeped."))
+    connection = module._connect()
+    module._fill(connection, pages)
+    corpus = Corpus(connection, "many pages")
+
+    def sure(query: str) -> float:
+        return corpus.search(query)[0].sure
+
+    assert sure("green tea") == sure("tea") == sure("green tea 1976") == 1.0
+    assert sure("tea 1976") > 0.8  # a number is no strange word
+    assert sure("tea zeppelin") < 0.2 < sure("steeped tea zeppelin")
+    corpus.close()
 
 
 def test_pages_of_a_folder(corpus: Corpus) -> None:
@@ -165,16 +184,29 @@ def test_the_index_is_made_once_and_kept(home: Path, monkeypatch: pytest.MonkeyP
     lines: list[str] = []
     Corpus.builtin(lines.append).close()
     assert lines == ["reading the documentation of the standard library (once, a few seconds)", "50 modules read"]
-    (index,) = (home / "corpus").iterdir()
     lines.clear()
     corpus = Corpus.builtin(lines.append)
     assert lines == []
     assert names(corpus, "zip file")[0] == "zipfile"
     assert "standard library of Python" in corpus.about
     corpus.close()
-    index.write_bytes(b"broken")
+    for index in (home / "corpus").iterdir():
+        index.write_bytes(b"broken")
     Corpus.builtin(lines.append).close()
     assert len(lines) == 2
+
+
+def test_documents_that_change_are_indexed_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few_modules(monkeypatch)
+    lines: list[str] = []
+    for said in ("apples", "pears"):
+        page = Page("https://agentkit.local/a.md", "a", "A", said, said, said)
+        monkeypatch.setattr(module, "project_pages", lambda page=page: iter([page]))
+        corpus = Corpus.builtin(lines.append)
+        assert (len(corpus), names(corpus, said), "agentkit" in corpus.about) == (2, ["a"], True)
+        corpus.close()
+    assert len(lines) == 2  # the standard library was read once
+    assert len(list((home / "corpus").iterdir())) == 2
 
 
 def test_without_a_checkout_there_is_the_standard_library_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +223,7 @@ def test_two_processes_make_the_index_at_once(home: Path, monkeypatch: pytest.Mo
         for corpus in pool.map(lambda _: Corpus.builtin(), range(4)):
             assert len(corpus) >= 1
             corpus.close()
-    assert [path.suffix for path in (home / "corpus").iterdir()] == [".sqlite3"]
+    assert [path.suffix for path in (home / "corpus").iterdir()] == [".sqlite3"] * 2
 
 
 def test_an_index_that_can_not_be_made_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +241,7 @@ def test_an_index_that_can_not_be_kept(home: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ConfigurationError, match="set AGENTKIT_HOME"):
         Corpus.builtin()
     home.unlink()
-    monkeypatch.setattr(module, "_build_file", lambda path, pages: None)
+    monkeypatch.setattr(module, "_write", lambda path, edition, fill: None)
     with pytest.raises(ConfigurationError, match="can't be read; set AGENTKIT_HOME"):
         Corpus.builtin()
 

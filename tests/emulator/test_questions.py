@@ -76,8 +76,8 @@ def test_the_right_page_is_cited(talk: Talk) -> None:
         print(f"\n{name:20} first {sum(first[third])}/34, within three {sum(three[third])}/34", end="")
     print(f"\n{'all':20} first {sum(first)}/102, within three {sum(three)}/102, wrongly not found {nothing}")
     assert sum(first) >= 0.8 * len(first)
-    assert sum(three) >= 0.85 * len(three)  # 0.9 is wanted; see issue 4
-    assert nothing <= 5
+    assert sum(three) >= 0.88 * len(three)  # 0.9 is wanted; see issue 4
+    assert nothing <= 3
 
 
 def shuffled(library: Corpus) -> Corpus:
@@ -106,7 +106,7 @@ def test_two_questions_in_one(talk: Talk) -> None:
         answer = new(talk).ask(one["question"], RESULTS)
         right += all(not set(cited(answer)[:3]).isdisjoint(modules) for modules in one["modules"])
     print(f"\nmulti-step: {right}/6")
-    assert right >= 4  # 5 are wanted; see issue 4
+    assert right >= 5
 
 
 def test_sums_are_worked_out_by_the_tool(talk: Talk) -> None:

@@ -23,7 +23,6 @@ from agentkit.emulator.corpus import Corpus
 from agentkit.emulator.reader import read
 from agentkit.emulator.shapes import misshapen
 from agentkit.emulator.stems import stem
-from agentkit.emulator.synonyms import synonyms
 from agentkit.emulator.wanted import wanted
 from agentkit.emulator.web import Web
 from agentkit.emulator.words import content_words, sentences, split_identifiers
@@ -54,12 +53,6 @@ def test_stems_are_those_of_sqlite() -> None:
     assert len(words) > 2000
     assert {word: stem(word) for word in words} == expected
     assert [stem(word) for word in ("as", "Büro", "utf8", "")] == ["as", "Büro", "utf8", ""]
-
-
-def test_synonyms() -> None:
-    assert stem("delete") in synonyms(stem("removes"))
-    assert stem("remove") not in synonyms(stem("removes"))
-    assert synonyms("milk") == []
 
 
 @given(st.text(alphabet="ab .!?\n*-:A\t", max_size=80))
@@ -142,7 +135,17 @@ def test_a_question_of_two_parts(corpus: Corpus) -> None:
         ("brew coffee", "coffee"),
         ("steep green tea", "tea"),
     ]
+    back = "How do I brew coffee, and how do bees like it?"
+    assert [query for query, _ in found(corpus, back)] == ["brew coffee bees"]
     assert found(corpus, "How are coffee and espresso brewed?") == [("coffee espresso brewed", "coffee")]
+
+
+def test_an_answer_in_parts_names_a_third_page(corpus: Corpus) -> None:
+    question = "Does coffee need water? How long do worker bees live?"
+    body = {"max_tokens": 1000, "tools": [SEARCH], "messages": [{"role": "user", "content": question}]}
+    content = read(body, corpus, 10).content
+    cited = [one["url"].rpartition("/")[2] for block in content for one in block.get("citations") or []]
+    assert list(dict.fromkeys(cited)) == ["coffee.md", "bees.html", "water.md"]
 
 
 def test_a_question_that_goes_on(corpus: Corpus) -> None:
@@ -150,6 +153,8 @@ def test_a_question_that_goes_on(corpus: Corpus) -> None:
         ("coffee coarse grounds", "coffee")
     ]
     assert found(corpus, "How do I brew coffee?", "And tea?") == [("tea", "tea")]
+    assert found(corpus, "How do I brew coffee?", "And tea instead?") == [("tea", "tea")]
+    assert found(corpus, "How do I press espresso?", "Grounds again?") == [("coffee press espresso grounds", "coffee")]
     assert found(corpus, "Who was Napoleon?", "And how old was he?")[0][1] == ""
 
 
