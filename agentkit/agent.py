@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, Unpack
 from weakref import WeakKeyDictionary, WeakSet, finalize
 
+from anyio import to_thread
+
 from agentkit.blueprint import AnyTool, Blueprint
 from agentkit.call import Approve, Decision
 from agentkit.client import Client
-from agentkit.errors import ConfigurationError
+from agentkit.errors import ConfigurationError, RunBusy
 from agentkit.healing import ask
 from agentkit.journal import Journal, question_of
 from agentkit.loop import begin
@@ -47,8 +49,9 @@ class RunOptions(TypedDict, total=False):
         limits: In place of the agent's.
         system: In place of the agent's.
         tools: In place of the agent's.
-        approve: Decides on each call that needs an approval while the run goes on: a (sync or async) function of a
-            `Pending`, that returns `allow()`, `deny(…)` or `edit(…)`. Without one such calls are held.
+        approve: Decides on each call that needs an approval while the run goes on: a function of a `Pending` that
+            returns `allow()`, `deny(…)` or `edit(…)`, async, or sync and then called in a thread. Without one they are
+            held.
         run_id: Names the run. One that the journal knows is not begun twice: asked the same again, it goes on, or gives
             its answer again.
     """
@@ -170,7 +173,7 @@ class Agent:
             APIError: The endpoint failed; its `.result` can be resumed.
             TranscriptError: The API would refuse the messages.
         """
-        return await self._start(prompt, after, {}, options, stream=None).drain()
+        return await self._start(prompt, await self._loaded(after), {}, options, stream=None).drain()
 
     def stream(
         self,
@@ -200,7 +203,8 @@ class Agent:
             ConfigurationError: A decision is on no held call.
             APIError: As for `run`.
         """
-        return await self._start(None, earlier, decisions or {}, options, stream=None).drain()
+        loaded = await self._loaded(earlier)
+        return await self._start(None, loaded, decisions or {}, options, stream=None).drain()
 
     async def compact(
         self, earlier: Earlier, *, instructions: str | None = None, **options: Unpack[RunOptions]
@@ -220,7 +224,7 @@ class Agent:
         """
         _refuse_unknown(options)
         client = options.get("client") or self._default_client()
-        transcript = self._transcript_of(earlier)
+        transcript = self._transcript_of(await self._loaded(earlier))
         ask(transcript, self.model, client.origin)
         request, _ = self._request_for(options, client, stream=None)
         from agentkit.compaction import compact
@@ -228,6 +232,9 @@ class Agent:
         await compact(transcript, client.send, request, instructions)
         finish = earlier.finish if isinstance(earlier, RunResult) else next_step(transcript, Limits(), 0.0)
         assert isinstance(finish, Finish)
+        if self._journal:
+            transcript.begin(os.urandom(16).hex(), None, asks=transcript.asked)
+            await (await self._journal.take_up(transcript)).release(finish.reason, "compacted")
         return RunResult(transcript, finish, self._blueprint.output)
 
     def run_sync(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> RunResult:
@@ -263,7 +270,7 @@ class Agent:
     def _start(
         self,
         prompt: Prompt | None,
-        after: Earlier | None,
+        after: Earlier | Transcript | None,
         decisions: Mapping[str, Decision],
         options: RunOptions,
         *,
@@ -321,16 +328,25 @@ class Agent:
             raise ConfigurationError(f"run {run_id!r} has begun with another question: give this one another run_id")
         return run_id
 
-    def _transcript_of(self, earlier: Earlier | None) -> Transcript:
+    def _transcript_of(self, earlier: Earlier | Transcript | None) -> Transcript:
         if earlier is None:
             return Transcript()
         if isinstance(earlier, RunResult):
             return earlier.transcript()
+        if isinstance(earlier, Transcript):
+            return earlier
         if not isinstance(earlier, str):
             return Transcript.load(earlier)
         if self._journal is None:
             raise ConfigurationError("a run id needs a journal: Agent(journal=…), or AGENTKIT_HOME")
-        return self._journal.load(earlier)
+        transcript = self._journal.load(earlier)
+        if self._journal.is_live(self._journal.run(earlier)):
+            raise RunBusy(f"run {earlier} goes on in another place: wait for its end")
+        return transcript
+
+    async def _loaded(self, earlier: Earlier | None) -> Earlier | Transcript | None:
+        """Reads a run's log in a thread, since a long one takes a while."""
+        return await to_thread.run_sync(self._transcript_of, earlier) if isinstance(earlier, str) else earlier
 
     def _default_client(self) -> Client:
         if self._client is None and self._own is None:

@@ -60,6 +60,13 @@ class Background:
         finally:
             self._done.set()
 
+    async def join(self) -> None:
+        """Waits until the task has ended, and raises what it raised. Who is cancelled meanwhile leaves it alone."""
+        with anyio.CancelScope(shield=True):
+            await self._done.wait()
+        if self.error is not None:
+            raise self.error
+
     async def stop(self) -> None:
         """Cancels the task and waits until it has ended, whatever happens to the caller."""
         self._scope.cancel()

@@ -123,9 +123,11 @@ class JournalError(AgentKitError):
 
     Attributes:
         result: The `RunResult` so far, when a run raises it. What of it is not in the journal can be kept by `dump()`.
+        retryable: Whether it may pass: others write, or the disk is full.
     """
 
     result: Any = None
+    retryable = False
 
 
 class RunBusy(JournalError):

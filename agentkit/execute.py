@@ -21,15 +21,17 @@ from agentkit.events import Event, ToolCall, ToolHeld, ToolProgress, ToolResult
 from agentkit.invocation import (
     MAY_HAVE_RUN,
     Ended,
+    answer_of,
     broken_input,
     input_of,
     invoke,
+    is_denied,
     is_from_code,
     left_behind,
     needs_approval,
     result_of,
 )
-from agentkit.journal import Lease
+from agentkit.lease import Lease
 from agentkit.messages import Block, copy_json, encode
 from agentkit.repeats import digest_of
 from agentkit.settings import Limits
@@ -203,8 +205,7 @@ class Calls:
                 text = f"Not executed: {failed[0].block.get('name')}, an earlier call of this toolset, did not succeed."
                 self._end(call, Ended("not_run", text))
             elif call.decision is None and any(other.state == "held" for other in before):
-                self._transcript.hold(call)
-                self._emit(ToolHeld(call.call_id, str(call.block.get("name")), copy_json(call.block.get("input"))))
+                await self._hold(call)
             else:
                 await self._run(call)
 
@@ -215,14 +216,14 @@ class Calls:
     async def _run(self, call: Call) -> None:
         """One call, from where its entries say it is to its end."""
         tool = self._tools.get(str(call.block.get("name")))
-        decision = call.decision
-        if decision and decision.action == "deny":
-            self._end(call, Ended("denied", as_content(f"The user declined this call. {decision.reason}".strip())))
+        if is_denied(call):
+            reason = call.decision.reason if call.decision else ""
+            self._end(call, Ended("denied", as_content(f"The user declined this call. {reason}".strip())))
             return
         if tool is None:
             self._end(call, Ended("failed", self._unknown_tool(str(call.block.get("name")))))
             return
-        if call.state == "started" and (ended := await left_behind(tool, self._told(tool, call, inf), call)):
+        if call.state == "started" and (ended := await self._left_behind(tool, call)):
             self._end(call, ended)
             return
         try:
@@ -302,24 +303,39 @@ class Calls:
             tool_use_id=str(call.block["id"]),
             tool_name=tool.name,
             input=input_of(call),
-            attempt=known.attempts if known else 1,
+            attempt=max(known.attempts, 1) if known else 1,
             deadline=min(deadline, self._deadline),
             report=partial(self._progress, call.call_id, tool.name),
         )
 
+    async def _left_behind(self, tool: Tool, call: Call) -> Ended | None:
+        seconds = self._timeout if tool.timeout is None else tool.timeout
+        ctx = self._told(tool, call, anyio.current_time() + seconds)
+        return await left_behind(tool, ctx, call, seconds=seconds, threads=self._threads)
+
     async def _decided(self, call: Call, tool: Tool) -> bool:
         """Whether the run's own approver has decided on a call; else it is held."""
+        if self._approve is None:
+            await self._hold(call)
+            return False
         self._transcript.hold(call, tool=tool.digest)
-        call = self._transcript.calls[call.call_id]
-        if self._approve is not None:
-            try:
-                decision = self._approve(call.pending())
-                self._transcript.decide(call.call_id, await decision if isinstance(decision, Awaitable) else decision)
-                return True
-            except Exception as error:
-                _logger.warning("approve failed for %s", tool.name, exc_info=error)
-        self._emit(ToolHeld(call.call_id, tool.name, copy_json(call.block.get("input"))))
+        try:
+            decision = await answer_of(self._approve, call.pending(), threads=self._threads)
+            self._transcript.decide(call.call_id, decision)
+            return True
+        except Exception as error:
+            _logger.warning("approve failed for %s", tool.name, exc_info=error)
+        await self._hold(call)
         return False
+
+    async def _hold(self, call: Call) -> None:
+        name, now = str(call.block.get("name")), self._transcript.calls[call.call_id]
+        if now.state != "held" or now.decision:  # a decision on another tool of this name does not count
+            tool = self._tools.get(name)
+            self._transcript.hold(call, **({"tool": tool.digest} if tool else {}))
+        if self._lease:
+            await self._lease.commit(False)
+        self._emit(ToolHeld(call.call_id, name, copy_json(call.block.get("input"))))
 
     def _end(self, call: Call, ended: Ended) -> None:
         self._emit(self._note(call, ended))
@@ -327,13 +343,10 @@ class Calls:
     def _note(self, call: Call, ended: Ended) -> Event:
         """Writes down how a call ended."""
         name = str(call.block.get("name"))
-        about: dict[str, Any] = {}
-        repeated = False
-        if name not in self._tools or not self._tools[name].polls:
-            about["digest"] = digest_of(name, input_of(call), ended.content)
-            repeated = self._transcript.repeats.are_noticed(about["digest"])
-        block = result_of(call, ended, repeated=repeated)
-        self._transcript.end(call, ended.outcome, block, self._clock(), **about)
+        polls = name in self._tools and self._tools[name].polls  # then it is like no other call
+        digest = call.call_id if polls else digest_of(name, input_of(call), ended.content)
+        block = result_of(call, ended, repeated=self._transcript.repeats.are_noticed(digest))
+        self._transcript.end(call, ended.outcome, block, self._clock(), digest=digest)
         content = block["content"]
         size = len(content.encode() if isinstance(content, str) else encode(content))
         return ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, copy_json(block))

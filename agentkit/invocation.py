@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from agentkit.call import Call, Outcome
 from agentkit.errors import NotDone, ToolError
+from agentkit.functions import is_async
 from agentkit.messages import Block, encode
 from agentkit.repeats import NOTICE
 from agentkit.tool_results import as_content, as_text
@@ -20,9 +23,11 @@ from agentkit.tools import RunContext, Tool
 __all__ = [
     "MAY_HAVE_RUN",
     "Ended",
+    "answer_of",
     "broken_input",
     "input_of",
     "invoke",
+    "is_denied",
     "is_from_code",
     "left_behind",
     "needs_approval",
@@ -106,27 +111,49 @@ async def _enter(
         return Ended("failed", f"The tool failed with {type(error).__name__}.")
 
 
-async def left_behind(tool: Tool, ctx: RunContext[Any], call: Call) -> Ended | None:
+async def left_behind(
+    tool: Tool, ctx: RunContext[Any], call: Call, *, seconds: float, threads: anyio.CapacityLimiter
+) -> Ended | None:
     """How a call ended that a dead process had started; None if it may run again.
 
     Source: faults.md section 6.
+
+    Args:
+        tool: The tool of that name now.
+        ctx: For its `verify`.
+        call: The call.
+        seconds: `verify` is given up after these.
+        threads: The limit for a `verify` that is not async.
     """
-    if tool.is_read:
-        return None
-    if tool.idempotent and call.attempts < _MOST_ATTEMPTS and call.tool in (None, tool.digest):
+    is_same = call.tool in (None, tool.digest)
+    if is_same and (tool.is_read or (tool.idempotent and call.attempts < _MOST_ATTEMPTS)):
         return None
     unknown = Ended("unknown", f"The process stopped while this call ran. {MAY_HAVE_RUN}")
     if tool.verify is None:
         return unknown
     try:
-        found = tool.verify(ctx, tool.validate(input_of(call)))
-        return Ended("done", as_content(await found if isinstance(found, Awaitable) else found))
+        with anyio.fail_after(seconds):
+            found = await answer_of(tool.verify, ctx, tool.validate(input_of(call)), threads=threads)
+        return Ended("done", as_content(found))
     except NotDone:
         return None if call.attempts < _MOST_ATTEMPTS else unknown
     except BaseException as error:
         await checkpoint_if_cancelled()
         _logger.warning("verify of %s failed", tool.name, exc_info=error)
         return unknown
+
+
+async def answer_of(function: Callable[..., Any], *given: Any, threads: anyio.CapacityLimiter) -> Any:
+    """What a function of the user's says; one that is not async is asked in a thread, for it may wait."""
+    if is_async(function):
+        return await function(*given)
+    answer = await to_thread.run_sync(partial(function, *given), limiter=threads, abandon_on_cancel=True)
+    return await answer if isinstance(answer, Awaitable) else answer
+
+
+def is_denied(call: Call) -> bool:
+    """Whether a human has refused it."""
+    return call.decision is not None and call.decision.action == "deny"
 
 
 async def needs_approval(tool: Tool, call: Call, arguments: dict[str, Any]) -> bool:

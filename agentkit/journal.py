@@ -1,34 +1,28 @@
-"""`Journal`: runs that outlive their process. The log of each is stored before what it says can be seen.
-
-A run writes here under a *lease*: one process at a time. It is renewed while the run goes on, given back at its end,
-and free for others once its time is up, so what a dead process left can be taken up. Who has lost it writes nothing.
-"""
+"""`Journal`: runs that outlive their process. The log of each is stored before what it says can be seen."""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from hashlib import blake2b
 from typing import Any
 
-import anyio
 from anyio import to_thread
 
-from agentkit.errors import ConfigurationError, JournalError, LeaseLost
-from agentkit.messages import encode, text_of
-from agentkit.store import Lines, RunRow, SqliteStore, Store
+from agentkit.errors import ConfigurationError, JournalError
+from agentkit.lease import LEASE_SECONDS, Lease, chained, is_dead, new_holder, release_holder
+from agentkit.messages import Message, text_of
+from agentkit.store import Lines, RunRow, SqliteStore, Store, digest_of
 from agentkit.transcript import FORMAT, Transcript
 
-__all__ = ["Journal", "Lease"]
+__all__ = ["Journal", "before_turn", "question_of"]
 
-LEASE_SECONDS = 20.0
-RENEWED_EVERY = 5.0
-_PATIENCE = 60.0  # seconds in which a result is tried to be written
 _TITLE = 80
+_LEFT = "The process stopped while this call ran: its outcome is unknown. Check before repeating it."
+_CANCELLED = "The run was cancelled before this call, so it has not run."
+_DAMAGED = "The record of this call was damaged: whether it took effect is unknown. Check before repeating it."
 
 
 class Journal:
@@ -44,10 +38,10 @@ class Journal:
     """
 
     def __init__(self, store: str | os.PathLike[str] | Store, *, clock: Callable[[], float] = time.time) -> None:
+        if not isinstance(store, str | os.PathLike) and not hasattr(store, "claim"):
+            raise ConfigurationError(f"a journal is the path of a file or a store, not a {type(store).__name__}")
         self._store = SqliteStore(store) if isinstance(store, str | os.PathLike) else store
         self._clock = clock
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
-        _holders.add(self._holder)
 
     def runs(self, limit: int = 50) -> list[RunRow]:
         """The newest runs, the last one written first."""
@@ -55,9 +49,15 @@ class Journal:
 
     def interrupted(self, limit: int = 50) -> list[RunRow]:
         """The newest runs that a process left without an end: `agent.resume` goes on with them."""
-        now = self._clock()
-        runs = [row for row in self._store.runs(limit) if row.state == "running"]
-        return [row for row in runs if row.expires <= now or self._is_dead(row.holder)]
+        return [row for row in self._store.runs(limit, "running") if not self.is_live(row)]
+
+    def is_live(self, row: RunRow) -> bool:
+        """Whether somebody goes on with the run now: a process that is there, or one that was a moment ago."""
+        return row.holder is not None and row.expires > self._clock() and not is_dead(row.holder)
+
+    def has(self, run_id: str) -> bool:
+        """Whether there is such a run."""
+        return self._store.run(run_id) is not None
 
     def run(self, run_id: str) -> RunRow:
         """One run.
@@ -77,19 +77,82 @@ class Journal:
             ConfigurationError: There is no such run.
             JournalError: An entry is damaged.
         """
-        entries, digest = [], b""
-        for at, (data, stored) in enumerate(self._lines(self.run(run_id))):
-            digest = digest_of(digest, data)
-            if digest != stored:
-                raise JournalError(f"entry {at} of run {run_id} is damaged: what comes before it can be repaired")
-            entries.append(json.loads(data))
-        transcript = Transcript.load({"agentkit": FORMAT, "entries": entries})
-        transcript.stored = (run_id, len(entries), digest)
+        row = self.run(run_id)
+        transcript = self._read(row)
+        if (at := len(transcript.entries)) < row.length:
+            text = f"entry {at} of run {run_id} is damaged"
+            raise JournalError(f"{text}: `agentkit runs repair {run_id[:8]}` keeps what comes before it")
         return transcript
 
     def orphans(self, run_id: str) -> list[dict[str, Any]]:
-        """Entries that a process wrote after it had lost the run: results of effects that no turn carries."""
+        """Entries that a process had left to write when it had lost the run: mostly results of effects."""
         return [json.loads(entry) for entry in self._store.orphans(run_id)]
+
+    def fork(self, run_id: str, turn: int) -> str:
+        """Makes a run that shares the log up to just before a model turn, and gives its id: `agent.resume` takes it.
+
+        Args:
+            run_id: The run.
+            turn: Which model turn the new run takes anew, counted over the conversation as in the ids of calls.
+
+        Raises:
+            ConfigurationError: There is no such run, or it has no such turn.
+            JournalError: An entry is damaged.
+        """
+        transcript = self._read(self.run(run_id), stop=before_turn(self.load(run_id), turn))
+        transcript.begin(os.urandom(16).hex(), None, asks=transcript.asked)
+        self._take_up(transcript, new_holder()).leave("forked", f"before turn {turn} of run {run_id}")
+        return transcript.run_id
+
+    def cancel(self, run_id: str) -> None:
+        """Ends a run that rests: its open calls are closed as what they are, and its state is `cancelled`.
+
+        Raises:
+            ConfigurationError: There is no such run, or it has come to its end.
+            RunBusy: It goes on in another place.
+            JournalError: An entry is damaged.
+        """
+        transcript, row = self.load(run_id), self.run(run_id)
+        if not transcript.unended() and row.state not in ("running", "forked"):
+            raise ConfigurationError(f"run {run_id} has ended ({row.state}): there is nothing to cancel")
+        transcript.begin(run_id, None, asks=transcript.asked)
+        for call in transcript.unended():
+            begun = call.state == "started"
+            transcript.end(call, "unknown" if begun else "not_run", call.closing(_LEFT if begun else _CANCELLED))
+        self._take_up(transcript, new_holder()).leave("cancelled", None)
+
+    def repair(self, run_id: str, keep: str | os.PathLike[str]) -> int:
+        """Cuts a run before its first damaged entry. What was open there ends as unknown: it may have gone on.
+
+        Args:
+            run_id: The run.
+            keep: A new file, which gets the entries that are cut, one a line, as they are.
+
+        Returns:
+            How many entries were cut.
+
+        Raises:
+            ConfigurationError: There is no such run, nothing in it is damaged, or the file is there already.
+            RunBusy: It goes on in another place.
+            JournalError: Its question is damaged, or what it shares with a run before it.
+        """
+        row = self.run(run_id)
+        transcript = self._read(row)
+        at = len(transcript.entries)
+        if at == row.length:
+            raise ConfigurationError(f"no entry of run {run_id} is damaged")
+        if at <= row.parent_length:
+            where = f"in run {row.parent}, that it goes on from" if at < row.parent_length else "its first entry"
+            raise JournalError(f"run {run_id} can't be repaired: the damage is {where}")
+        _, _, digest = transcript.stored or ("", 0, b"")
+        transcript.begin(run_id, None, asks=transcript.asked)
+        for call in transcript.unended():
+            transcript.end(call, "unknown", call.closing(_DAMAGED))
+        _write_new(keep, self._store.lines(run_id, at, row.length))
+        now, dead = self._clock(), row.holder if is_dead(row.holder) else None
+        rest = replace(row, length=at, state="repaired", detail=f"cut before entry {at}", updated=now, holder=None)
+        self._store.cut(rest, list(chained(transcript.entries[at:], digest)), dead=dead)
+        return row.length - at
 
     async def take_up(self, transcript: Transcript) -> Lease:
         """The right to write a run, taken and stored with what the log has so far.
@@ -97,15 +160,20 @@ class Journal:
         Raises:
             RunBusy: Another process has it, or has gone on with it.
         """
-        return await to_thread.run_sync(self._take_up, transcript)
+        holder = new_holder()
+        try:
+            return await to_thread.run_sync(self._take_up, transcript, holder)
+        except BaseException:
+            release_holder(holder)
+            raise
 
     def close(self) -> None:
         """Ends the connection to the store."""
         self._store.close()
 
-    def _take_up(self, transcript: Transcript) -> Lease:
+    def _take_up(self, transcript: Transcript, holder: str) -> Lease:
         now = self._clock()
-        before, length, digest = self._known(transcript.stored)
+        before, length, digest = self._known(transcript.stored or self._dumped(transcript))
         row = RunRow(
             run_id=transcript.run_id,
             parent=before if before != transcript.run_id else None,
@@ -118,22 +186,15 @@ class Journal:
             updated=now,
             length=length,
             epoch=1,
-            holder=self._holder,
+            holder=holder,
             expires=now + LEASE_SECONDS,
         )
-        lines = list(_chained(transcript.entries[length:], digest))
+        lines = list(chained(transcript.entries[length:], digest))
         held = self._store.run(row.run_id)
-        dead = held.holder if held and self._is_dead(held.holder) else None
+        dead = held.holder if held and is_dead(held.holder) else None
         epoch = self._store.claim(row, lines, dead=dead)
         row = replace(row, epoch=epoch, length=len(transcript.entries))
         return Lease(self._store, self._clock, transcript, row, lines[-1][1])
-
-    def _is_dead(self, holder: str | None) -> bool:
-        """Whether the holder was a process of this machine that is gone, so that nobody need wait for its lease."""
-        host, pid, _ = (holder or "::").rsplit(":", 2)
-        if host != socket.gethostname() or holder == self._holder:
-            return False
-        return (int(pid) == os.getpid() and holder not in _holders) or not _is_running(int(pid))
 
     def _known(self, stored: tuple[str, int, bytes] | None) -> tuple[str | None, int, bytes]:
         """Where the beginning of a log is stored, if it is stored here."""
@@ -145,124 +206,71 @@ class Journal:
                 return stored
         return None, 0, b""
 
+    def _read(self, row: RunRow, stop: int | None = None) -> Transcript:
+        """The log of a run up to `stop`, or to the first entry that is damaged."""
+        entries, digest = [], b""
+        for data, stored in self._lines(row, stop):
+            if digest_of(digest, data) != stored:
+                break
+            entries.append(json.loads(data))
+            digest = stored
+        transcript = Transcript.load({"agentkit": FORMAT, "entries": entries})
+        transcript.stored = (row.run_id, len(entries), digest)
+        return transcript
+
+    def _dumped(self, transcript: Transcript) -> tuple[str, int, bytes] | None:
+        """Where the beginning of a log would be stored that came as a dump of a run that is here."""
+        if (row := self._store.run(transcript.run_id)) is None or row.length >= len(transcript.entries):
+            return None
+        *_, (_, digest) = chained(transcript.entries[: row.length], b"")
+        return row.run_id, row.length, digest
+
     def _lines(self, row: RunRow, stop: int | None = None) -> Iterator[tuple[bytes, bytes]]:
         stop = row.length if stop is None else min(stop, row.length)
-        if row.parent:
-            yield from self._lines(self.run(row.parent), min(stop, row.parent_length))
-        yield from self._store.lines(row.run_id, row.parent_length, stop)
+        parts = [(row.run_id, row.parent_length, stop)]
+        while row.parent:
+            stop = min(stop, row.parent_length)
+            row = self.run(row.parent)
+            parts.append((row.run_id, row.parent_length, stop))
+        for part in reversed(parts):
+            yield from self._store.lines(*part)
 
 
-_holders: set[str] = set()  # of this process
-
-
-def _is_running(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # there, asking could end it
+def _write_new(path: str | os.PathLike[str], lines: Lines) -> None:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        with open(path, "xb") as file:
+            file.writelines(entry + b"\n" for entry, _ in lines)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}: name a new file for what is cut") from None
 
 
-class Lease:
-    """The right to write one run; made by `Journal.take_up`."""
+def before_turn(transcript: Transcript, turn: int) -> int:
+    """The entries of a log that come before a model turn.
 
-    def __init__(
-        self, store: Store, clock: Callable[[], float], transcript: Transcript, row: RunRow, digest: bytes
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._transcript = transcript
-        self._row = row
-        self._digest = digest
-        self._synced = False
-        self._turn = anyio.Lock(fast_acquire=True)
-        self._note(())
+    Args:
+        transcript: The log.
+        turn: Counted over the conversation, as in the ids of calls.
 
-    async def commit(self, durable: bool) -> None:
-        """Stores what the log has since. Those who come while others write find it written.
-
-        Args:
-            durable: Whether it must outlive a loss of power, and not only of this process.
-
-        Raises:
-            LeaseLost: Another process has taken over; results that had no other place are kept beside the run.
-            JournalError: It can't be written.
-        """
-        async with self._turn:
-            if self._row.length == len(self._transcript.entries) and (self._synced or not durable):
-                return
-            await to_thread.run_sync(self._append, self._row, durable)
-
-    async def commit_result(self) -> None:
-        """As `commit`, for what has happened and can't be undone: it is tried for a minute."""
-        give_up = anyio.current_time() + _PATIENCE
-        pause = 0.05
-        while True:
-            try:
-                return await self.commit(True)
-            except LeaseLost:
-                raise
-            except JournalError:
-                if anyio.current_time() + pause > give_up:
-                    raise
-            await anyio.sleep(pause)
-            pause = min(2 * pause, 2.0)
-
-    async def renew(self) -> None:
-        """Keeps the run for a while longer."""
-        async with self._turn:
-            await to_thread.run_sync(self._append, self._row, False)
-
-    async def release(self, state: str, detail: str | None) -> None:
-        """Stores the rest, and how it ended, and gives the run free.
-
-        Raises:
-            LeaseLost: As `commit`.
-            JournalError: As `commit`.
-        """
-        async with self._turn:
-            row = replace(self._row, state=state, detail=detail, holder=None)
-            await to_thread.run_sync(self._append, row, True)
-
-    def _append(self, row: RunRow, durable: bool) -> None:
-        now = self._clock()
-        row = replace(row, updated=now, expires=now + LEASE_SECONDS)
-        lines = list(_chained(self._transcript.entries[row.length :], self._digest))
-        try:
-            self._store.append(row, lines, durable=durable)
-        except LeaseLost:
-            if lines:
-                self._store.orphan(row, lines)
-                self._note(lines)  # they have their place, and it is not the run
-            raise
-        self._note(lines)
-        self._synced = durable
-
-    def _note(self, lines: Lines) -> None:
-        if lines:
-            self._digest = lines[-1][1]
-        self._row = replace(self._row, length=self._row.length + len(lines))
-        self._transcript.stored = (self._row.run_id, self._row.length, self._digest)
+    Raises:
+        ConfigurationError: It has no such turn.
+    """
+    entries = enumerate(transcript.entries)
+    turns = [at for at, entry in entries if entry["entry"] == "turn" and "message" in entry]
+    if not 1 <= turn <= len(turns):
+        there = f"turns 1 to {len(turns)}" if turns else "no model turn yet"
+        raise ConfigurationError(f"run {transcript.run_id} has no turn {turn}: it has {there}")
+    return turns[turn - 1]
 
 
-def digest_of(before: bytes, entry: bytes) -> bytes:
-    """The digest of an entry and of all before it."""
-    return blake2b(before + entry, digest_size=16).digest()
-
-
-def _chained(entries: Iterable[dict[str, Any]], digest: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for entry in entries:
-        data = encode(entry)
-        digest = digest_of(digest, data)
-        yield data, digest
+def question_of(transcript: Transcript) -> list[Message]:
+    """What a run began with."""
+    messages: list[Message] = transcript.entries[transcript.run_from]["messages"] if transcript.entries else []
+    return messages
 
 
 def _title(transcript: Transcript) -> str:
     """What was asked, on one short line."""
-    messages = transcript.entries[transcript.run_from]["messages"] if transcript.entries else []
-    text = " ".join(text_of(messages[-1]["content"]).split()) if messages else ""
+    messages = question_of(transcript)
+    text = " ".join(text_of(messages[-1]["content"]).split()) if messages else ""  # type: ignore[arg-type]
+    text = text.encode("utf-8", "replace").decode()  # no database takes a lone surrogate
     return text if len(text) <= _TITLE else f"{text[: _TITLE - 1]}…"

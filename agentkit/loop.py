@@ -12,7 +12,7 @@ from agentkit.errors import APIError
 from agentkit.events import ContentBlockStop, Event, Retry, TurnEnd, TurnRestarted, TurnStart
 from agentkit.execute import Calls
 from agentkit.healing import ask, heal
-from agentkit.journal import Lease
+from agentkit.lease import Lease
 from agentkit.ledger import Ledger
 from agentkit.messages import Prompt, as_messages, copy_json, encode, final_text, sent_content
 from agentkit.request import Request

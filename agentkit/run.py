@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,10 +13,11 @@ import anyio
 
 from agentkit.background import Background, stoppable
 from agentkit.call import Approve
-from agentkit.errors import ConfigurationError, JournalError
+from agentkit.errors import ConfigurationError, JournalError, LeaseLost
 from agentkit.events import ContentBlockStop, Event, RunEnd, ServerToolCall, ServerToolResult, TextDelta
 from agentkit.execute import Calls
-from agentkit.journal import RENEWED_EVERY, Journal, Lease
+from agentkit.journal import Journal
+from agentkit.lease import RENEWED_EVERY, Lease
 from agentkit.loop import Send, loop
 from agentkit.request import Request
 from agentkit.result import RunResult
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from agentkit.output import Output
 
 __all__ = ["Run"]
+
+_logger = logging.getLogger("agentkit.run")
 
 
 class Run:
@@ -73,6 +78,8 @@ class Run:
         self._has_ended = False
 
     async def __aenter__(self) -> Self:
+        if self._events is not None:
+            raise ConfigurationError("a run is entered once: begin another, or resume it")
         if self._journal:
             self._lease = await self._journal.take_up(self._transcript)
         began = anyio.current_time() - self._transcript.elapsed
@@ -157,12 +164,23 @@ class Run:
 
     async def _watch(self) -> None:
         """Ends the run at its deadline, and keeps it until then."""
-        while self._lease and anyio.current_time() + RENEWED_EVERY < self._deadline:
+        async with anyio.create_task_group() as tasks:
+            if self._lease:
+                tasks.start_soon(self._renew, self._lease)
+            await anyio.sleep_until(self._deadline)
+            self._stop(Finish("max_seconds", "the time is up"))
+            tasks.cancel_scope.cancel()
+
+    async def _renew(self, lease: Lease) -> None:
+        while True:
             await anyio.sleep(RENEWED_EVERY)
-            with suppress(JournalError):  # the next write, which comes before every effect, tells of it
-                await self._lease.renew()
-        await anyio.sleep_until(self._deadline)
-        self._stop(Finish("max_seconds", "the time is up"))
+            try:
+                await lease.renew()
+            except LeaseLost as error:
+                self._stop(Finish("error", str(error)))  # which its end raises
+                return
+            except JournalError as error:  # it may pass; if it does not, the next write tells
+                _logger.warning("%s", error)
 
     def _opened(self) -> AsyncGenerator[Event | Finish]:
         if self._events is None:
@@ -193,12 +211,13 @@ class Run:
         self._has_ended = True
         self.result = RunResult(self._transcript, finish, self._output, self._clock())
         if self._lease:
-            with anyio.CancelScope(shield=True):
-                try:
-                    await self._lease.release(finish.reason, finish.detail)
-                except JournalError as error:
-                    error.result = self.result
-                    raise
+            # In a task of its own: asyncio's own cancellation heeds no shield.
+            release = Background(partial(self._lease.release, finish.reason, finish.detail))
+            try:
+                await release.join()
+            except JournalError as error:
+                error.result = self.result
+                raise
 
     async def _end(self, finish: Finish) -> RunEnd:
         await self._settle(finish)

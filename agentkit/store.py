@@ -12,14 +12,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 from weakref import finalize
 
 from agentkit.errors import ConfigurationError, JournalError, LeaseLost, RunBusy
 
-__all__ = ["Lines", "RunRow", "SqliteStore", "Store"]
+__all__ = ["Lines", "RunRow", "SqliteStore", "Store", "digest_of"]
 
 Lines = Sequence[tuple[bytes, bytes]]
 """Entries in JSON, each with its digest."""
@@ -110,6 +111,18 @@ class Store(Protocol):
             LeaseLost: The epoch is over.
         """
 
+    def cut(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> None:
+        """Cuts a run that rests to `row.length` entries, appends lines there, and takes its state from `row`.
+
+        Args:
+            row: The run as it was read, but for what changes. It must keep an entry of its own.
+            lines: What comes after `length`.
+            dead: As for `claim`.
+
+        Raises:
+            RunBusy: Another holder has it, or has gone on with it since it was read.
+        """
+
     def orphan(self, row: RunRow, lines: Lines) -> None:
         """Keeps lines of a holder that has lost the run, beside it."""
 
@@ -119,8 +132,8 @@ class Store(Protocol):
     def run(self, run_id: str) -> RunRow | None:
         """One run."""
 
-    def runs(self, limit: int) -> list[RunRow]:
-        """The newest runs, the last one written first."""
+    def runs(self, limit: int, state: str | None = None) -> list[RunRow]:
+        """The newest runs, or those of one state, the last one written first."""
 
     def lines(self, run_id: str, start: int, stop: int) -> list[tuple[bytes, bytes]]:
         """Its own entries from `start` to before `stop`, without those of its parent."""
@@ -142,22 +155,27 @@ class SqliteStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._lock = threading.Lock()
+        self._lock, self._reading_lock = threading.Lock(), threading.Lock()
         self._pid = os.getpid()
         if not self.path.parent.is_dir():
             raise ConfigurationError(f"the journal {self.path} can't be made: there is no folder {self.path.parent}")
+        if str(self.path) == ":memory:":
+            raise ConfigurationError("a journal in memory outlives nothing: name a file, or leave journal= out")
         with self._told():
             self.path.touch(mode=0o600)
-            # Statements come from worker threads, one at a time.
-            self._db = sqlite3.connect(
-                self.path, timeout=_LOCKED_SECONDS, isolation_level=None, check_same_thread=False
-            )
-        self._closing = finalize(self, self._db.close)
+            self._db, self._reader = (self._connected() for _ in range(2))
+        self._closing = finalize(self, _close, self._db, self._reader)
         try:
-            self._prepare()
+            with self._told():
+                self._file = _identity(self.path)
+                self._prepare()
         except BaseException:
             self._closing()
             raise
+
+    def _connected(self) -> sqlite3.Connection:
+        # Statements come from worker threads, one at a time.
+        return sqlite3.connect(self.path, timeout=_LOCKED_SECONDS, isolation_level=None, check_same_thread=False)
 
     def claim(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> int:
         """See `Store`."""
@@ -177,6 +195,18 @@ class SqliteStore:
         with self._transaction(durable=durable) as db:
             self._write(db, row, row.epoch, lines)
 
+    def cut(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> None:
+        """See `Store`."""
+        with self._transaction(durable=True) as db:
+            known = self._row(db, row.run_id)
+            if known is None or known.epoch != row.epoch:
+                raise RunBusy(f"run {row.run_id} has gone on since it was read: look at it again")
+            _check_free(known, replace(row, length=known.length), dead)
+            db.execute("DELETE FROM entries WHERE run_id = ? AND seq >= ?", (row.run_id, row.length))
+            changed = (row.epoch + 1, row.length, row.run_id)
+            db.execute("UPDATE runs SET epoch = ?, length = ? WHERE run_id = ?", changed)
+            self._write(db, row, row.epoch + 1, lines)
+
     def orphan(self, row: RunRow, lines: Lines) -> None:
         """See `Store`."""
         with self._transaction(durable=True) as db:
@@ -194,10 +224,11 @@ class SqliteStore:
         with self._reading() as db:
             return self._row(db, run_id)
 
-    def runs(self, limit: int) -> list[RunRow]:
+    def runs(self, limit: int, state: str | None = None) -> list[RunRow]:
         """See `Store`."""
         with self._reading() as db:
-            found = db.execute(_SELECT + " ORDER BY updated DESC, rowid DESC LIMIT ?", (limit,))
+            of_state = " WHERE state = coalesce(?, state) ORDER BY updated DESC, rowid DESC LIMIT ?"
+            found = db.execute(_SELECT + of_state, (state, limit))
             return [RunRow(*values) for values in found]
 
     def lines(self, run_id: str, start: int, stop: int) -> list[tuple[bytes, bytes]]:
@@ -208,7 +239,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """See `Store`."""
-        with self._lock:
+        with self._lock, self._reading_lock:
             self._closing()
 
     def _write(self, db: sqlite3.Connection, row: RunRow, epoch: int, lines: Lines) -> None:
@@ -244,39 +275,63 @@ class SqliteStore:
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {_APPLICATION}")
                 db.execute(f"PRAGMA user_version = {_FORMAT}")
-        self._db.execute("PRAGMA journal_mode = WAL")
+        _patiently(self._db, "PRAGMA journal_mode = WAL")
 
     @contextmanager
     def _transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
-        with self._reading() as db:
+        with self._lock, self._told():
+            self._check_file()
             # Without FULL a commit outlives the process, but not the machine; the next FULL one covers it.
-            db.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-            _begin(db)
+            self._db.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            _patiently(self._db, "BEGIN IMMEDIATE")
             try:
-                yield db
-                db.execute("COMMIT")
+                yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        # A connection of its own: who reads does not wait for those who wait to write.
+        with self._reading_lock, self._told():
+            self._check_file()
+            yield self._reader
+
+    def _check_file(self) -> None:
         if self._pid != os.getpid():
             raise JournalError("this process was forked from the one that opened the journal: make another Journal")
-        with self._lock, self._told():
-            yield self._db
+        if self._file != _identity(self.path):
+            raise JournalError(f"the journal {self.path} was moved or replaced while it was in use")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise JournalError(f"the journal {self.path} can't be used: {error}") from error
+            failure = JournalError(f"the journal {self.path} can't be used: {error}")
+            failure.retryable = isinstance(error, sqlite3.OperationalError | OSError)
+            raise failure from error
+
+
+def _close(*connections: sqlite3.Connection) -> None:
+    for connection in connections:
+        connection.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 _SELECT = "SELECT * FROM runs"
 _INSERT = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def digest_of(before: bytes, entry: bytes) -> bytes:
+    """The digest of an entry and of all before it."""
+    return blake2b(before + entry, digest_size=16).digest()
 
 
 def _check_free(known: RunRow, row: RunRow, dead: str | None) -> None:
@@ -286,11 +341,11 @@ def _check_free(known: RunRow, row: RunRow, dead: str | None) -> None:
         raise RunBusy(f"run {row.run_id} has gone on since it was read: read it again, by its run_id")
 
 
-def _begin(db: sqlite3.Connection) -> None:
+def _patiently(db: sqlite3.Connection, statement: str) -> None:
     """Waits for others that write, longer than SQLite itself does where it finds no room to wait at all."""
     for tries_left in reversed(range(_LOCKED_TRIES)):
         try:
-            db.execute("BEGIN IMMEDIATE")
+            db.execute(statement)
             return
         except sqlite3.OperationalError as error:
             if not tries_left or "locked" not in str(error):

@@ -68,7 +68,9 @@ class WatchedStore:
             if self.dead:
                 raise Killed
             if self.fails(durable, lines):
-                raise JournalError("the disk is full")
+                error = JournalError("the disk is full")
+                error.retryable = True
+                raise error
             self.writes.append((durable, len(lines)))
             if len(self.writes) != self.kill_at:
                 return write()

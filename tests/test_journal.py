@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
+import anyio.lowlevel
 import pytest
 from journaled import Clock, Killed, WatchedStore
 from scripted import ScriptedServer, reply, text, tool_use
 
 from agentkit import Agent, Client, ConfigurationError, Journal, Limits, Run, RunResult, Tool, allow, deny, tool
 from agentkit.errors import JournalError, LeaseLost, RunBusy
-from agentkit.journal import LEASE_SECONDS
+from agentkit.lease import LEASE_SECONDS, is_dead, new_holder
 
 pytestmark = pytest.mark.anyio
 
@@ -208,7 +208,7 @@ async def test_C14_who_lost_the_run_starts_no_effect(tmp_path: Path) -> None:
         other = Journal(tmp_path / "runs.db", clock=clock)
         transcript = other.load(run.run_id)
         transcript.begin(run.run_id, None)
-        other._take_up(transcript)
+        other._take_up(transcript, new_holder())
         other.close()
 
     async with serving(PAYS) as client:
@@ -252,7 +252,7 @@ async def test_C15_a_result_that_comes_too_late_is_kept_beside_the_run(tmp_path:
 
 async def test_C17_no_effect_without_its_intent(tmp_path: Path) -> None:
     desk, store = Desk(), WatchedStore(tmp_path)
-    store.fails = lambda durable, lines: durable and any(b'"started"' in entry for entry, _ in lines)
+    store.fails = lambda durable, lines: any(b'"started"' in entry for entry, _ in lines)
     async with serving(HELD) as client:
         agent = Agent("claude-sonnet-4-6", tools=desk.tools(), client=client, journal=store.journal(Clock()))
         with pytest.raises(JournalError, match="disk is full") as caught:
@@ -315,13 +315,12 @@ async def test_the_lease_is_renewed_while_a_tool_runs(tmp_path: Path, monkeypatc
     store.close()
 
 
-async def test_a_dead_process_of_this_machine_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_dead_process_of_this_machine_is_no_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     async with serving(PAYS) as client:
         store = WatchedStore(tmp_path, kill_at=3)
         journal = store.journal(Clock())
+        monkeypatch.setattr("agentkit.lease.release_holder", lambda holder: None)  # a dead process forgets nothing
         agent = Agent("claude-sonnet-4-6", tools=desk.tools(), client=client, journal=journal)
         with pytest.raises((Killed, BaseExceptionGroup)):
             await agent.run("Do it.")
@@ -333,24 +332,28 @@ async def test_a_dead_process_of_this_machine_is_not_waited_for(
         assert other.interrupted() == []  # this process holds it
         with pytest.raises(RunBusy, match="goes on in another place"):
             await again.resume(row.run_id)
-        monkeypatch.setattr("agentkit.journal._holders", {other._holder})  # its process id was ours, before us
+        with pytest.raises(RunBusy, match="goes on in another place"):
+            await again.run("And more.", after=row.run_id)
+        monkeypatch.setattr("agentkit.lease._holders", set())  # its process id was ours, before us
         assert other.interrupted() == [row]
         assert (await again.resume(row.run_id)).text == "All done."
         other.close()
 
 
-def test_which_holder_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(tmp_path / "runs.db")
-    host, pid = socket.gethostname(), os.getpid()
+def test_which_holder_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = new_holder()
+    host, pid, _ = ours.rsplit(":", 2)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    assert journal._is_dead(f"{host}:{ended.pid}:aa")
-    assert journal._is_dead(f"{host}:{pid}:aa")
-    for holder in (journal._holder, f"elsewhere:{ended.pid}:aa", f"{host}:{os.getppid()}:aa", f"{host}:1:aa", None):
-        assert not journal._is_dead(holder), holder
-    monkeypatch.setattr("agentkit.journal.os.name", "nt")
-    assert not journal._is_dead(f"{host}:{ended.pid}:aa")
-    journal.close()
+    assert is_dead(f"{host}:{ended.pid}:aa")
+    assert is_dead(f"{host}:{pid}:aa")
+    for holder in (ours, f"elsewhere:{ended.pid}:aa", f"{host}:{os.getppid()}:aa", f"{host}:1:aa", None):
+        assert not is_dead(holder), holder
+    monkeypatch.setattr("agentkit.lease._host", lambda: "here/2")  # another world of process ids
+    assert not is_dead(f"here/1:{ended.pid}:aa")
+    monkeypatch.undo()
+    monkeypatch.setattr("agentkit.lease.os.name", "nt")
+    assert not is_dead(f"{host}:{ended.pid}:aa")
 
 
 async def test_C24_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> None:
@@ -408,7 +411,7 @@ async def test_a_process_that_was_stopped_looks_before_it_starts_an_effect(tmp_p
                 other = Journal(tmp_path / "runs.db", clock=clock)
                 transcript = other.load(transcript_row.run_id)
                 transcript.begin(transcript_row.run_id, None)
-                other._take_up(transcript)
+                other._take_up(transcript, new_holder())
                 other.close()
 
             store._store.append = and_then_taken  # type: ignore[method-assign]
@@ -421,3 +424,35 @@ async def test_a_process_that_was_stopped_looks_before_it_starts_an_effect(tmp_p
             await agent.run("Do it.")
     assert desk.paid == []
     store.close()
+
+
+async def test_a_run_whose_task_is_cancelled_by_asyncio_is_given_back(tmp_path: Path, anyio_backend_name: str) -> None:
+    if anyio_backend_name != "asyncio":
+        pytest.skip("trio has one kind of cancellation")
+    entered = anyio.Event()
+
+    @tool
+    async def slow() -> str:
+        """Takes its time."""
+        entered.set()
+        await anyio.sleep(60)
+        return "never"
+
+    async with serving(reply(tool_use("slow", id="toolu_a"))) as client:
+        journal = Journal(tmp_path / "runs.db")
+        agent = Agent("claude-sonnet-4-6", tools=[slow], client=client, journal=journal)
+        task = asyncio.ensure_future(agent.run("Do it."))
+        await entered.wait()
+        for _ in range(6):  # whoever cancels is impatient
+            task.cancel()
+            await anyio.lowlevel.checkpoint()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for _ in range(200):
+            (row,) = journal.runs()
+            if row.holder is None:
+                break
+            await anyio.sleep(0.01)
+        assert (row.state, row.holder) == ("cancelled", None)
+        assert journal.load(row.run_id).calls["1:toolu_a"].outcome == "cancelled"
+    journal.close()

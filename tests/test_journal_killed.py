@@ -18,7 +18,7 @@ from scripted import ScriptedServer, reply, text, tool_use
 from test_killed import QUESTION, SCENARIOS, SEARCH, Scenario, World, honest
 
 from agentkit import Agent, Client, Journal, NotDone, RunContext, RunResult, allow, deny, tool
-from agentkit.journal import LEASE_SECONDS
+from agentkit.lease import LEASE_SECONDS
 
 pytestmark = pytest.mark.anyio
 

@@ -124,6 +124,24 @@ def test_a_run_that_rests_can_be_taken_up_at_once_but_only_as_it_is(store: Store
     assert (row.state, row.model, row.created) == ("running", "claude-opus-4-8", 100.0)
 
 
+def test_a_run_that_rests_is_cut(store: Store, make: Callable[[], Store]) -> None:
+    store.claim(RUN, [line(0), line(1), line(2)])
+    known = replace(RUN, length=3, updated=110.0)
+    with pytest.raises(RunBusy, match="goes on in another place"):
+        make().cut(replace(known, length=1, holder=None), [line(7)])
+    make().cut(replace(known, length=2, state="repaired", holder=None), [line(6)], dead="here:1")
+    row = store.run("run_1")
+    assert row is not None
+    assert (row.length, row.epoch, row.state, row.holder) == (3, 2, "repaired", None)
+    assert store.lines("run_1", 0, 9) == [line(0), line(1), line(6)]
+    with pytest.raises(LeaseLost):
+        store.append(known, [line(8)], durable=True)
+    for gone_on in (known, replace(known, run_id="run_9")):
+        with pytest.raises(RunBusy, match="has gone on since it was read"):
+            store.cut(replace(gone_on, length=1), [line(7)])
+    assert store.lines("run_1", 0, 9) == [line(0), line(1), line(6)]
+
+
 def test_the_newest_runs_come_first(store: Store) -> None:
     for number in range(5):
         store.claim(replace(RUN, run_id=f"run_{number}", updated=100.0 + number % 3), [line(0)])

@@ -1,0 +1,198 @@
+"""`Lease`: the right of one process to write a run, and who holds it.
+
+It is renewed while the run goes on, given back at its end, and free for others once its time is up, so what a dead
+process left can be taken up. Who has lost it writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import anyio
+from anyio import to_thread
+
+from agentkit.errors import JournalError, LeaseLost
+from agentkit.messages import encode
+from agentkit.store import Lines, RunRow, Store, digest_of
+from agentkit.transcript import Transcript
+
+__all__ = ["LEASE_SECONDS", "RENEWED_EVERY", "Lease", "chained", "is_dead", "new_holder", "release_holder"]
+
+LEASE_SECONDS = 20.0
+RENEWED_EVERY = 5.0
+_PATIENCE = 60.0  # seconds in which a result is tried to be written
+
+
+class Lease:
+    """The right to write one run; made by `Journal.take_up`.
+
+    Args:
+        store: Where the run is.
+        clock: Seconds since 1970.
+        transcript: The log of the run.
+        row: The run as it was claimed.
+        digest: Of its last entry.
+    """
+
+    def __init__(
+        self, store: Store, clock: Callable[[], float], transcript: Transcript, row: RunRow, digest: bytes
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._transcript = transcript
+        self._row = row
+        self._digest = digest
+        self._synced = False
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._writing = threading.Lock()  # asyncio can cancel the wait for a thread, and not the thread
+        self._threads = anyio.CapacityLimiter(2)  # of its own: tools can keep all others busy
+        self._note(())
+
+    async def commit(self, durable: bool) -> None:
+        """Stores what the log has since. Those who come while others write find it written.
+
+        Args:
+            durable: Whether it must outlive a loss of power, and not only of this process.
+
+        Raises:
+            LeaseLost: Another process has taken over; what had no other place is kept beside the run.
+            JournalError: It can't be written.
+        """
+        async with self._turn:
+            if self._row.length == len(self._transcript.entries) and (self._synced or not durable):
+                return
+            await to_thread.run_sync(self._append, durable, limiter=self._threads)
+
+    async def commit_result(self) -> None:
+        """As `commit`, for what has happened and can't be undone: it is tried for a minute, if that may help."""
+        give_up = anyio.current_time() + _PATIENCE
+        pause = 0.05
+        while True:
+            try:
+                return await self.commit(True)
+            except JournalError as error:
+                if not error.retryable or anyio.current_time() + pause > give_up:
+                    raise
+            await anyio.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    async def confirm(self) -> None:
+        """Makes sure that the run is still ours where its time was up meanwhile: a process can be stopped for long.
+
+        Raises:
+            LeaseLost: As `commit`.
+            JournalError: As `commit`.
+        """
+        while self._clock() >= self._row.expires:
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Keeps the run for a while longer.
+
+        Raises:
+            LeaseLost: As `commit`.
+            JournalError: As `commit`.
+        """
+        async with self._turn:
+            await to_thread.run_sync(self._append, False, limiter=self._threads)
+
+    async def release(self, state: str, detail: str | None) -> None:
+        """Stores the rest, and how it ended, and gives the run free.
+
+        Raises:
+            LeaseLost: As `commit`.
+            JournalError: As `commit`.
+        """
+        async with self._turn:
+            await to_thread.run_sync(self.leave, state, detail, limiter=self._threads)
+
+    def leave(self, state: str, detail: str | None) -> None:
+        """As `release`, for a caller that has no event loop."""
+        holder = self._row.holder
+        try:
+            self._append(True, state=state, detail=detail and _writable(detail), holder=None)
+        finally:
+            release_holder(holder)
+
+    def _append(self, durable: bool, **end: str | None) -> None:
+        with self._writing:
+            now = self._clock()
+            row = replace(self._row, updated=now, expires=now + LEASE_SECONDS, **end)  # type: ignore[arg-type]
+            lines = list(chained(self._transcript.entries[row.length :], self._digest))
+            try:
+                self._store.append(row, lines, durable=durable)
+            except LeaseLost:
+                if lines:
+                    self._store.orphan(row, lines)
+                    self._note(lines)  # they have their place, and it is not the run
+                raise
+            self._row = replace(self._row, expires=row.expires)
+            self._note(lines)
+            self._synced = durable
+
+    def _note(self, lines: Lines) -> None:
+        if lines:
+            self._digest = lines[-1][1]
+        self._row = replace(self._row, length=self._row.length + len(lines))
+        self._transcript.stored = (self._row.run_id, self._row.length, self._digest)
+
+
+def chained(entries: Iterable[dict[str, Any]], digest: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Entries as a store takes them, after those that `digest` is of."""
+    for entry in entries:
+        data = encode(entry)
+        digest = digest_of(digest, data)
+        yield data, digest
+
+
+def _writable(text: str) -> str:
+    """Without lone surrogates, which no database takes."""
+    return text.encode("utf-8", "replace").decode()
+
+
+_holders: set[str] = set()  # of this process
+
+
+def new_holder() -> str:
+    """A name for who holds a run: this process, and a part of its own."""
+    holder = f"{_host()}:{os.getpid()}:{os.urandom(4).hex()}"
+    _holders.add(holder)
+    return holder
+
+
+def release_holder(holder: str | None) -> None:
+    """Forgets a holder that goes on with nothing any more."""
+    _holders.discard(holder or "")
+
+
+def is_dead(holder: str | None) -> bool:
+    """Whether a holder was a process of this machine that is gone, so that nobody need wait for its lease."""
+    host, pid, _ = (holder or "::").rsplit(":", 2)
+    if host != _host():
+        return False
+    return holder not in _holders if int(pid) == os.getpid() else not _is_running(int(pid))
+
+
+def _host() -> str:
+    """The machine, and on Linux the world of its process ids: containers can share a name."""
+    try:
+        return f"{socket.gethostname()}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # there, asking could end it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
