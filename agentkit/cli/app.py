@@ -9,6 +9,7 @@ import typer
 from agentkit.cli.doctor import doctor
 from agentkit.cli.emulate import emulate
 from agentkit.cli.run import run
+from agentkit.cli.runs import runs
 
 __all__ = ["app"]
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command(short_help="Ask an agent a question.")(run)
+app.add_typer(runs, name="runs", short_help="See what became of runs, and go on with them.")
 app.command(short_help="Serve a Messages API on this machine.")(emulate)
 app.command(short_help="See what is configured and missing.")(doctor)
 

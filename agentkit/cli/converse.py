@@ -69,14 +69,19 @@ class Conversation:
     asks: bool
     interrupted: bool = False
 
-    def run(self, prompt: str | None, earlier: Any) -> RunResult:
+    def run(self, prompt: str | None, earlier: Any, decisions: Mapping[str, Decision] | None = None) -> RunResult:
         """Runs to the end, and shows it.
+
+        Args:
+            prompt: The question; None resumes.
+            earlier: As `after=` takes it.
+            decisions: On calls that `earlier` holds.
 
         Raises:
             APIError: The endpoint failed; what was done is shown and saved.
         """
         try:
-            result = self._until_nothing_is_held(prompt, earlier)
+            result = self._until_nothing_is_held(prompt, earlier, decisions or {})
         except APIError as error:
             if error.result is not None:
                 self._end(error.result)
@@ -84,8 +89,16 @@ class Conversation:
         self._end(result)
         return result
 
-    def _until_nothing_is_held(self, prompt: str | None, earlier: Any) -> RunResult:
-        decisions: Mapping[str, Decision] = {}
+    def decide(self, earlier: RunResult, decisions: Mapping[str, Decision]) -> Mapping[str, Decision]:
+        """The decisions, with those on other held calls that somebody is asked for."""
+        decisions = dict(decisions)
+        if self.asks:
+            with suppress(EOFError):
+                for held in earlier.pending:
+                    decisions[held.call_id] = decisions.get(held.call_id) or ask(held)
+        return decisions
+
+    def _until_nothing_is_held(self, prompt: str | None, earlier: Any, decisions: Mapping[str, Decision]) -> RunResult:
         while True:
             result = self._follow(prompt, earlier, decisions)
             if self.interrupted or not (result.pending and self.asks):

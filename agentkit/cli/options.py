@@ -9,7 +9,6 @@ import typer
 
 __all__ = [
     "DEFAULT_MODEL",
-    "After",
     "AgentName",
     "Allowed",
     "AsDocument",
@@ -125,14 +124,6 @@ DoctorAsJson = Annotated[bool, typer.Option("--json", help="Print what was found
 Save = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write the conversation to FILE, however the run ends.", show_default=False),
-]
-After = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Go on with what --save wrote; without a QUESTION, resume a run that was held or stopped.",
-        show_default=False,
-    ),
 ]
 ScriptFile = Annotated[
     Path | None,

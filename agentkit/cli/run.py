@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    ExitStack,
-    asynccontextmanager,
-    closing,
-    contextmanager,
-    redirect_stdout,
-)
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from agentkit.cli.lines import Lines
+from agentkit.cli.journals import found, is_kept, opened
 from agentkit.cli.options import (
     DEFAULT_MODEL,
-    After,
     AsJson,
     BaseUrl,
     CorpusFolder,
     Curl,
+    EarlierRun,
+    JournalFile,
     MaxTokens,
     MaxTurns,
     Model,
@@ -39,29 +32,27 @@ from agentkit.cli.options import (
     ToolNames,
     UseEmulator,
 )
-from agentkit.cli.problems import INTERRUPTED, UNFINISHED, brief_log, notice, reported
+from agentkit.cli.problems import brief_log, notice, reported
+from agentkit.cli.session import (
+    check_resumable,
+    emulated,
+    endpoint,
+    is_attended,
+    leave,
+    opened_view,
+    result_of,
+    told_if_kept,
+)
 from agentkit.cli.toolbox import default_tools, named_tools
 from agentkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
-    from agentkit.cli.converse import View
-    from agentkit.client import Client
-    from agentkit.messages import Block
     from agentkit.result import RunResult
-    from agentkit.step import Finish
 
 __all__ = ["run"]
 
-_EMULATED = "Emulator: a small rule-based reader over a local corpus, not a language model."
-_WHAT_TO_DO = {
-    "max_tokens": "the reply was cut off; give more with --max-tokens",
-    "max_turns": "give more with --max-turns",
-    "max_pauses": "ask for less in one question",
-    "refusal": "the model declined; ask in other words",
-    "model_context_window_exceeded": "the conversation is too long for the model; begin a new one",
-    "needs_approval": "answer on a terminal: with --save FILE, then `agentkit run --after FILE` and the same --tool",
-}
+_ID = re.compile("[0-9a-f]+")  # of a run, or how it begins
 
 
 def run(
@@ -77,9 +68,10 @@ def run(
     max_tokens: MaxTokens = 8192,
     max_turns: MaxTurns = 50,
     save: Save = None,
-    after: After = None,
+    after: EarlierRun = None,
     as_json: AsJson = False,
     curl: Curl = False,
+    journal: JournalFile = None,
 ) -> None:
     """Ask an agent a question, and watch it search, fetch and call tools until it answers.
 
@@ -91,6 +83,7 @@ def run(
       agentkit run --json "Who maintains CPython?" | tail -1
       git diff | agentkit run --system "Review this diff." -
       agentkit run --curl "Who maintains CPython?" | sh
+      agentkit run --journal runs.db "Who maintains CPython?"; agentkit runs --journal runs.db
 
     \b
     Exit codes: 0 answered · 1 the endpoint failed · 2 wrong usage or configuration
@@ -102,35 +95,36 @@ def run(
         from agentkit.settings import Limits
 
         prompt = _question(question, after)
-        earlier, content = _loaded(after)
+        earlier = _loaded(after, journal)
         _check_writable(save)
         tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
-        if prompt is None:
-            _check_resumable(after, earlier, tools)
+        if prompt is None and earlier:
+            check_resumable(f"--after {after}", earlier, tools)
+        limits = Limits(max_turns=max_turns)
+        agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=limits, journal=journal)
         if curl:
-            _check_curl(prompt, {"--emulator": emulator, "--corpus": corpus, "--json": as_json, "--save": save})
-        agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=Limits(max_turns=max_turns))
-        if curl:
-            _show_curl(agent, prompt or "", earlier, base_url)
+            others = {"--emulator": emulator, "--corpus": corpus, "--json": as_json, "--save": save}
+            _show_curl(agent, _sent_alone(prompt, others), earlier, base_url)
             return
-        with ExitStack() as stack:
-            view = stack.enter_context(_view(as_json, tools, content))
-            if emulator or corpus:
-                open_client = stack.enter_context(_emulated(base_url, corpus, pause_after, view))
-            else:
-                open_client = _endpoint(base_url)
-            asks = not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+        kept = save is None and is_kept(journal)
+        with told_if_kept(kept=kept, journal=journal), ExitStack() as stack:
+            view = stack.enter_context(opened_view(as_json, tools, earlier))
+            is_local = emulator or corpus is not None
+            reached = emulated(base_url, corpus, pause_after, view) if is_local else endpoint(base_url)
+            open_client, asks = stack.enter_context(reached), is_attended(as_json)
             conversation = Conversation(agent=agent, open_client=open_client, view=view, save=save, asks=asks)
             result = conversation.run(prompt, earlier)
-        _leave(result.finish, interrupted=conversation.interrupted)
+        leave(result, interrupted=conversation.interrupted, kept=kept, journal=journal)
 
 
-def _check_curl(prompt: str | None, others: dict[str, Any]) -> None:
+def _sent_alone(prompt: str | None, others: dict[str, Any]) -> str:
+    """The question, where --curl can be."""
     if prompt is None:
         raise ConfigurationError('--curl needs a question: agentkit run --curl "…"')
     for name, value in others.items():
         if value:
             raise ConfigurationError(f"--curl sends nothing, so it can't go with {name}")
+    return prompt
 
 
 def _show_curl(agent: Agent, prompt: str, earlier: RunResult | None, base_url: str | None) -> None:
@@ -146,19 +140,7 @@ def _show_curl(agent: Agent, prompt: str, earlier: RunResult | None, base_url: s
     notice(f"nothing was sent: {preview.size:,} bytes, about {preview.input_tokens:,} input tokens, {cost}")
 
 
-def _leave(finish: Finish, *, interrupted: bool) -> None:
-    """Ends with the exit code of how the run ended, and says why it has no answer."""
-    if interrupted:
-        notice("interrupted: what was done is above")
-        raise typer.Exit(INTERRUPTED)
-    if finish.reason not in ("end_turn", "stop_sequence"):
-        about = f"{finish.reason} ({finish.detail})" if finish.detail else finish.reason
-        advice = _WHAT_TO_DO.get(finish.reason, "with --save FILE you could go on with --after FILE")
-        notice(f"no answer: {about}; {advice}")
-        raise typer.Exit(UNFINISHED)
-
-
-def _question(question: str | None, after: Path | None) -> str | None:
+def _question(question: str | None, after: str | None) -> str | None:
     if question == "-":
         try:
             question = sys.stdin.buffer.read().decode()
@@ -171,100 +153,27 @@ def _question(question: str | None, after: Path | None) -> str | None:
     return question.strip()
 
 
-def _loaded(after: Path | None) -> tuple[RunResult | None, list[Block]]:
-    """What `--save` wrote, and the content blocks in it."""
+def _loaded(after: str | None, journal: Path | None) -> RunResult | None:
+    """What `--save` wrote, or a run in the journal."""
     if after is None:
-        return None, []
-    from agentkit.result import RunResult
-    from agentkit.settings import Limits
-    from agentkit.step import Finish, next_step
+        return None
     from agentkit.transcript import Transcript
 
+    path = Path(after)
+    if not path.exists() and _ID.fullmatch(after) and is_kept(journal):
+        with opened(journal) as kept:
+            return result_of(kept.load(found(kept, after).run_id))
     try:
-        transcript = Transcript.load(json.loads(after.read_text("utf-8")))
+        return result_of(Transcript.load(json.loads(path.read_text("utf-8"))))
     except OSError as error:
         raise ConfigurationError(f"--after {after}: {error.strerror}") from None
     except ValueError:
         raise ConfigurationError(f"--after {after}: this is not a file that --save wrote") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"--after {after}: {error}") from None
-    step = next_step(transcript, Limits(), 0.0)
-    earlier = RunResult(transcript, step if isinstance(step, Finish) else Finish("cancelled"))
-    contents = (message["content"] for message in earlier.messages)
-    return earlier, [block for content in contents if not isinstance(content, str) for block in content]
-
-
-def _check_resumable(after: Path | None, earlier: RunResult | None, tools: Iterable[Any]) -> None:
-    """Before the run, so that no approval is spent on a call that can't run."""
-    if earlier is None:
-        return
-    if earlier.finish.reason in ("end_turn", "stop_sequence"):
-        raise ConfigurationError(f"--after {after}: that run has its answer; ask a question to go on")
-    names = {getattr(tool, "name", None) or getattr(tool, "__name__", None) for tool in tools}
-    for held in earlier.pending:
-        if held.name not in names:
-            raise ConfigurationError(f"--after {after}: {held.name} waits for approval: name its tool with --tool")
 
 
 def _check_writable(save: Path | None) -> None:
     """Before the run, so that it is not lost after it."""
     if save is not None and not (save.parent.is_dir() and os.access(save.parent, os.W_OK)):
         raise ConfigurationError(f"--save {save}: can't write to the folder {save.parent}")
-
-
-@contextmanager
-def _view(as_json: bool, tools: Iterable[Any], earlier: Iterable[Block]) -> Iterator[View]:
-    if as_json:
-        # What tools print must not come between the events.
-        out = sys.stdout
-        with redirect_stdout(sys.stderr):
-            yield Lines(out)
-        return
-    from rich.console import Console
-
-    from agentkit.cli.show import Screen
-
-    is_terminal = sys.stdout.isatty()
-    console = Console(force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
-    screen = Screen(console, [str(getattr(tool, "name", "")) for tool in tools], earlier)
-    try:
-        yield screen
-    finally:
-        screen.close()
-
-
-def _endpoint(base_url: str | None) -> Callable[[], Client]:
-    from agentkit.client import Client
-
-    client = Client(base_url=base_url)
-    return lambda: client
-
-
-@contextmanager
-def _emulated(
-    base_url: str | None, corpus: Path | None, pause_after: int, view: View
-) -> Iterator[Callable[[], AbstractAsyncContextManager[Client]]]:
-    if base_url:
-        raise ConfigurationError("--base-url and --emulator (or --corpus) exclude each other")
-    from agentkit.cli.emulate import opened_corpus
-    from agentkit.emulator import Emulator
-
-    with (
-        closing(opened_corpus(corpus, view.progress)) as pages,
-        Emulator(corpus=pages, pause_after=pause_after) as emulator,
-    ):
-        view.note(_EMULATED)
-        yield partial(_emulated_client, emulator.url)
-
-
-@asynccontextmanager
-async def _emulated_client(url: str) -> AsyncIterator[Client]:
-    import ssl
-
-    import httpx
-
-    from agentkit.client import Client
-
-    # Loopback: no proxy, and no certificates to load.
-    async with httpx.AsyncClient(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as http:
-        yield Client(base_url=url, provider="emulator", api_key="emulator", http_client=http)

@@ -243,7 +243,7 @@ def test_held_call_without_a_terminal(cli: Cli, tools: Path) -> None:
     with ScriptedServer([reply(tool_use("remove", path="a\u202eb"))]) as server:
         arguments = ["--base-url", server.url, "--tool", "my_tools:remove", "--no-default-tools"]
         held = cli("run", "Remove it.", *arguments, "--save", saved)
-        resumed = cli("run", *arguments, "--after", saved)
+        resumed = cli("run", *arguments, "--after", saved, "--save", saved)
     for result in (held, resumed):
         assert result.exit_code == 3
         assert re.match(
@@ -273,7 +273,7 @@ def test_saved_conversation_goes_on(cli: Cli, tmp_path: Path) -> None:
         assert cli("run", "And open?", *arguments, "--after", saved).exit_code == 0
     said = [block["text"] for message in server.requests[-1].json["messages"] for block in message["content"]]
     assert said == ["When does it close?", "Ten.", "And open?"]
-    assert [path.name for path in tmp_path.iterdir()] == ["saved.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "saved.json"]
     ended = cli("run", "--emulator", "--after", saved)
     assert ended.exit_code == 2
     assert one_line(ended.stderr) == f"error: --after {saved}: that run has its answer; ask a question to go on"
