@@ -20,7 +20,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help demo test ci long peers check instructions bench clean
+.PHONY: help demo test ci long chaos peers check simulate instructions bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -47,6 +47,10 @@ peers: .venv/.test-stamp ## Try the emulator with SDKs and frameworks of others,
 	@echo "peers: pytest, the tests that need packages of others"
 	@$(BIN)/python -m pytest -rfEs -m peers $(TESTS)/peers
 
+chaos: .venv/.test-stamp ## Kill, race, stop and cancel runs for real, N=5 times at each point, and print the table.
+	@echo "chaos: SIGKILL at each boundary, $(or $(N),5) times; resumers at once; SIGSTOP; cancels (some minutes)"
+	@$(BIN)/python $(TESTS)/chaos/chaos_table.py $(or $(N),5)
+
 check: .venv/.test-stamp ## Check format, lint, types, import contracts, limits and the wheel.
 	@echo "check: format, lint, types, import contracts, limits, the wheel"
 	@$(BIN)/ruff format --check .
@@ -54,6 +58,10 @@ check: .venv/.test-stamp ## Check format, lint, types, import contracts, limits 
 	@$(BIN)/mypy --strict
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pytest $(TESTS)/test_architecture.py
+
+simulate: .venv/.test-stamp ## Run durable runs under drawn faults: N=200 schedules from SEED=0 on; BUGS=1: which planted bugs they find.
+	@echo "simulate: $(or $(N),200) schedules from seed $(or $(SEED),0) on"
+	@$(BIN)/python tests/simulation/simulate.py $(or $(SEED),0) $(or $(N),200) $(or $(BUGS),0)
 
 instructions: .venv/.test-stamp ## Count what an event and a turn cost above bare httpx, where valgrind is there.
 	@echo "instructions: of an event and of a turn, agentkit against bare httpx (some minutes)"

@@ -1,0 +1,160 @@
+"""A store in memory that knows what a loss of power takes from it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from agentkit.errors import JournalError, LeaseLost, RunBusy
+from agentkit.store import Lines, RunRow
+
+__all__ = ["Disk", "SimulatedStore"]
+
+
+@dataclass
+class Disk:
+    """What outlives the processes.
+
+    Attributes:
+        rows: The runs, in the order in which they were made.
+        entries: Their own entries, from `parent_length` on.
+        orphans: What `orphan` kept.
+        undo: How each commit since the last durable one is taken back.
+        synced: The length of each run that outlives a loss of power.
+        lock: Held during a transaction.
+    """
+
+    rows: dict[str, RunRow] = field(default_factory=dict)
+    entries: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict)
+    orphans: dict[str, list[bytes]] = field(default_factory=dict)
+    undo: list[Callable[[], None]] = field(default_factory=list)
+    synced: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def keep(self, run_id: str) -> None:
+        """Before a commit to a run: notes how it is taken back."""
+        row, entries, orphans = (self.rows.get(run_id), self.entries.get(run_id), self.orphans.get(run_id))
+        before = (row, list(entries or ()), list(orphans or ()))
+
+        def take_back() -> None:
+            if before[0] is None:
+                self.rows.pop(run_id, None)
+            else:
+                self.rows[run_id] = before[0]
+            self.entries[run_id], self.orphans[run_id] = before[1], before[2]
+
+        self.undo.append(take_back)
+
+    def sync(self) -> None:
+        """What is committed so far outlives a loss of power."""
+        self.undo.clear()
+        self.synced = {run_id: row.length for run_id, row in self.rows.items()}
+
+    def lose(self, commits: int) -> None:
+        """A loss of power: the last commits are gone, as far as they were not synced."""
+        for _ in range(min(commits, len(self.undo))):
+            self.undo.pop()()
+        self.sync()
+
+
+class SimulatedStore:
+    """A store on a `Disk`: the same promises as `SqliteStore`, without a file."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self._is_closed = False
+
+    def claim(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> int:
+        """See `Store`."""
+        with self._open().lock:
+            known = self.disk.rows.get(row.run_id)
+            if known is not None:
+                self._check_free(known, row, dead)
+            self.disk.keep(row.run_id)
+            first = known or row
+            epoch = row.epoch if known is None else known.epoch + 1
+            made = replace(first, epoch=epoch, model=row.model, length=row.length)
+            self.disk.rows[row.run_id] = made
+            self._write(replace(row, epoch=epoch), lines)
+            return epoch
+
+    def append(self, row: RunRow, lines: Lines, *, durable: bool) -> None:
+        """See `Store`."""
+        with self._open().lock:
+            self._check_epoch(row)
+            self.disk.keep(row.run_id)
+            self._write(row, lines)
+            if durable:
+                self.disk.sync()
+
+    def cut(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> None:
+        """See `Store`."""
+        with self._open().lock:
+            known = self.disk.rows.get(row.run_id)
+            if known is None or known.epoch != row.epoch:
+                raise RunBusy(f"run {row.run_id} has gone on since it was read: look at it again")
+            self._check_free(known, replace(row, length=known.length), dead)
+            del self.disk.entries[row.run_id][row.length - known.parent_length :]
+            self.disk.rows[row.run_id] = replace(known, epoch=row.epoch + 1, length=row.length)
+            self._write(replace(row, epoch=row.epoch + 1), lines)
+            self.disk.sync()
+
+    def orphan(self, row: RunRow, lines: Lines) -> None:
+        """See `Store`."""
+        with self._open().lock:
+            self.disk.orphans.setdefault(row.run_id, []).extend(entry for entry, _ in lines)
+            self.disk.sync()
+
+    def orphans(self, run_id: str) -> list[bytes]:
+        """See `Store`."""
+        return list(self._open().orphans.get(run_id, ()))
+
+    def run(self, run_id: str) -> RunRow | None:
+        """See `Store`."""
+        return self._open().rows.get(run_id)
+
+    def runs(self, limit: int, state: str | None = None) -> list[RunRow]:
+        """See `Store`."""
+        rows = [row for row in self._open().rows.values() if state in (None, row.state)]
+        rows.reverse()  # of those written at the same time the newer one comes first
+        return sorted(rows, key=lambda row: row.updated, reverse=True)[:limit]
+
+    def lines(self, run_id: str, start: int, stop: int) -> list[tuple[bytes, bytes]]:
+        """See `Store`."""
+        row = self._open().rows.get(run_id)
+        first = row.parent_length if row else 0
+        return self.disk.entries.get(run_id, [])[max(start - first, 0) : max(stop - first, 0)]
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._is_closed = True
+
+    def _open(self) -> Disk:
+        if self._is_closed:
+            raise JournalError("the journal can't be used: it is closed")
+        return self.disk
+
+    def _check_free(self, known: RunRow, row: RunRow, dead: str | None) -> None:
+        if known.holder not in (None, dead) and known.expires > row.updated:
+            raise RunBusy(f"run {row.run_id} goes on in another place ({known.holder}): wait for its end")
+        if known.length != row.length:
+            raise RunBusy(f"run {row.run_id} has gone on since it was read: read it again, by its run_id")
+
+    def _check_epoch(self, row: RunRow) -> None:
+        known = self.disk.rows.get(row.run_id)
+        if known is None or (known.epoch, known.length) != (row.epoch, row.length):
+            raise LeaseLost(f"another process has taken over run {row.run_id}: nothing more of it is written here")
+
+    def _write(self, row: RunRow, lines: Lines) -> None:
+        known = self.disk.rows[row.run_id]
+        self.disk.entries.setdefault(row.run_id, []).extend(lines)
+        self.disk.rows[row.run_id] = replace(
+            known,
+            state=row.state,
+            detail=row.detail,
+            updated=row.updated,
+            length=row.length + len(lines),
+            holder=row.holder,
+            expires=row.expires,
+        )
