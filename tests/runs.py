@@ -91,11 +91,11 @@ def portals() -> list[threading.Thread]:
 @asynccontextmanager
 async def nothing_leaks(*servers: ScriptedServer) -> AsyncGenerator[None]:
     """Fails if there are more tasks after the block than before, or open connections to these servers."""
-    before = tasks()
+    before, others = tasks(), portals()  # of tests that left theirs to the garbage collector
     yield
     gc.collect(1)  # a coroutine or generator that was left behind warns, which is an error
     await until(lambda: tasks() <= before and not any(server.open_connections for server in servers))
-    assert portals() == []
+    assert set(portals()) <= set(others)
 
 
 async def until(condition: Callable[[], bool]) -> None:

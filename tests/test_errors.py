@@ -67,7 +67,7 @@ def test_the_status_decides(status: int, body: Any) -> None:
 
 def test_the_tree() -> None:
     raised = [getattr(errors, name) for name in errors.__all__ if isinstance(getattr(errors, name), type)]
-    assert len(raised) == 25
+    assert len(raised) == 29
     assert all(issubclass(cls, AgentKitError) for cls in raised)
     assert all(cls.__name__ in (errors.__doc__ or "") for cls in raised)
     assert all(cls.__doc__ for cls in raised)

@@ -135,7 +135,8 @@ def refunds_until_it_ends(folder: Path, delays: Iterator[float]) -> int:
     raise AssertionError("it never came to its end")
 
 
-@pytest.mark.parametrize("growth", [3.0, pytest.param(1.3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("growth", [3.0, 1.3])
 def test_durable_refund_pays_once_whenever_it_is_killed(growth: float, tmp_path: Path) -> None:
     folder = tmp_path / "refunds"
     folder.mkdir()

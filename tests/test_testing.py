@@ -193,6 +193,7 @@ def test_a_mistake_is_one_line(run: Runs, call: str, said: str) -> None:
     assert told.splitlines()[1].startswith("====")
 
 
+@pytest.mark.slow
 def test_the_reader_answers(run: Runs) -> None:
     source = """
     @pytest.mark.anyio
@@ -343,6 +344,7 @@ def blocks_with_fixtures() -> list[Any]:
     return [pytest.param(block.source, id=f"line {block.start_line}") for block in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", blocks_with_fixtures())
 def test_the_guide(run: Runs, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     (run.folder / "test_guide.py").write_text(source, "utf-8")

@@ -156,6 +156,7 @@ def test_a_decision_lets_it_go_on(
     assert "turn 4 " in cli("runs", "show", newest["run_id"]).stdout
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_asks_and_the_table_fits(cli: Cli, held: str, server: ScriptedServer) -> None:
     with on_terminal("runs", columns=60) as (process, terminal):
         shown = read_until(terminal, b"")

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkit.emulator import Emulator, reply
@@ -106,7 +106,6 @@ histories = st.lists(parts, max_size=8).map(
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(histories, st.sampled_from([{}, {"tools": [TOOL]}, {"tools": [TOOL, SEARCH]}, {"tools": [SEARCH], **MARK}]))
 def test_turn_by_turn_the_verdict_is_that_of_the_whole(history: list[dict[str, Any]], fields: dict[str, Any]) -> None:
     going = checks()
