@@ -290,10 +290,11 @@ class Agent:
         if prompt is None:
             run_id = transcript.run_id
         lenient = client.provider.runs_at_end_turn
-        begin(transcript, run_id, prompt, asks=(self.model, client.origin), runs_at_end_turn=lenient)
+        request, tools = self._request_for(options, client, stream=stream)
+        sends = request.kept() if self._journal else None
+        begin(transcript, run_id, prompt, asks=(self.model, client.origin), runs_at_end_turn=lenient, sends=sends)
         for call_id, decision in decisions.items():
             transcript.decide(call_id, decision)
-        request, tools = self._request_for(options, client, stream=stream)
         return Run(
             transcript,
             send=client.send,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,7 +24,7 @@ from agentkit.transcript import Call, Outcome, Transcript
 if TYPE_CHECKING:
     from agentkit.output import Output
 
-__all__ = ["Send", "begin", "loop", "request_now"]
+__all__ = ["Send", "begin", "loop", "request_now", "sent_by"]
 
 Send: TypeAlias = Callable[[Transcript, Request], AsyncGenerator[Event]]
 """Asks for one model turn; the last event is the `TurnEnd`."""
@@ -37,6 +37,7 @@ def begin(
     *,
     asks: tuple[str, str] | None = None,
     runs_at_end_turn: bool = False,
+    sends: Mapping[str, Any] | None = None,
 ) -> None:
     """Begins a run with `prompt`, or resumes one with None.
 
@@ -48,6 +49,8 @@ def begin(
         prompt: What the user says.
         asks: Model and endpoint that are asked, where they are known.
         runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run.
+        sends: The fields of the request that are the same in every turn, for a log that is kept: written where the run
+            before had others.
 
     Raises:
         ConfigurationError: The prompt has no known shape, or something that JSON has not.
@@ -55,14 +58,22 @@ def begin(
     """
     if asks:
         ask(transcript, *asks)
+    about: dict[str, Any] = {"asks": asks, "runs_at_end_turn": runs_at_end_turn}
+    if sends is not None and sends != sent_by(transcript):
+        about["sends"] = sends
     if prompt is None:
-        transcript.begin(run_id, None, asks=asks, runs_at_end_turn=runs_at_end_turn)
+        transcript.begin(run_id, None, **about)
         return
     messages = json.loads(encode(as_messages(prompt)))  # a copy: the caller may change theirs
     for call in transcript.unended():
         outcome, text = _why_not_ended(transcript, call)
         transcript.end(call, outcome, call.closing(text))
-    transcript.begin(run_id, messages, asks=asks, runs_at_end_turn=runs_at_end_turn)
+    transcript.begin(run_id, messages, **about)
+
+
+def sent_by(transcript: Transcript) -> dict[str, Any] | None:
+    """The fields of its requests that are the same in every turn, where the log keeps them."""
+    return next((entry["sends"] for entry in reversed(transcript.entries) if "sends" in entry), None)
 
 
 def _why_not_ended(transcript: Transcript, call: Call) -> tuple[Outcome, str]:

@@ -112,6 +112,9 @@ class Marks:
         return _Spread(automatic, offsets, stable)
 
 
+_HIDDEN = {"url": "https://to-come.invalid", "authorization_token": "to-come"}
+
+
 @dataclass(frozen=True)
 class Request:
     """What is sent with every turn of a run. Wrappers change it with `dataclasses.replace`.
@@ -137,6 +140,24 @@ class Request:
     betas: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache: Marks | None = None
+
+    def kept(self) -> dict[str, Any]:
+        """What a log keeps of it, as JSON: neither headers, nor addresses and tokens of MCP servers."""
+        params = dict(self.params)
+        if isinstance(servers := params.get("mcp_servers"), list):
+            params["mcp_servers"] = [{**server, **_HIDDEN} for server in servers if isinstance(server, dict)]
+        fields = {
+            "max_tokens": self.max_tokens,
+            "system": self.system,
+            "tools": list(self.tools),
+            "stream": self.stream,
+        }
+        return {**fields, "params": params, "betas": list(self.betas)}
+
+    @classmethod
+    def recalled(cls, model: str, kept: Mapping[str, Any]) -> Request:
+        """The request that a log kept, as `kept` gave it."""
+        return cls(model, **{**kept, "tools": tuple(kept["tools"]), "betas": tuple(kept["betas"])})
 
     @cached_property
     def _heads(self) -> dict[int, bytes]:

@@ -108,23 +108,23 @@ class Transcript:
         *,
         asks: tuple[str, str] | None = None,
         runs_at_end_turn: bool = False,
+        **about: Any,
     ) -> None:
         """Begins a run with messages of the caller, or with None a resume, where the limits go on counting.
 
-        The last message waits for its turn, if it is the user's; those before it are turns. One entry has it all:
-        there is no moment at which a run has begun without its question.
+        The last message waits for its turn, if it is the user's; those before it are turns. One entry has it all.
 
         Args:
             run_id: Names the run.
             messages: In wire shape.
             asks: Model and endpoint that are asked.
-            runs_at_end_turn: As the attribute.
+            runs_at_end_turn: As the attribute. More is kept in the log as it is.
 
         Raises:
             TranscriptError: The API would refuse the messages.
         """
         entry = {"entry": "run", "run_id": run_id, "resume": messages is None, "messages": list(messages or ())}
-        self.append({**entry, "asks": asks, "runs_at_end_turn": runs_at_end_turn})
+        self.append({**entry, "asks": asks, "runs_at_end_turn": runs_at_end_turn, **about})
         if self.history.problems:
             raise TranscriptError(self.history.problems[0].message)
         last = messages[-1] if messages else None

@@ -21,6 +21,7 @@ from scripted import ScriptedServer, reply, text, tool_use
 from agentkit import Agent, Client, ConfigurationError, Journal, Limits, Run, RunResult, Tool, allow, deny, tool
 from agentkit.errors import JournalError, LeaseLost, RunBusy
 from agentkit.lease import LEASE_SECONDS, is_dead, new_holder
+from agentkit.request import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -455,4 +456,26 @@ async def test_a_run_whose_task_is_cancelled_by_asyncio_is_given_back(tmp_path: 
             await anyio.sleep(0.01)
         assert (row.state, row.holder) == ("cancelled", None)
         assert journal.load(row.run_id).calls["1:toolu_a"].outcome == "cancelled"
+    journal.close()
+
+
+async def test_what_was_sent_is_kept_once_and_without_secrets(tmp_path: Path) -> None:
+    server = {"type": "url", "name": "m", "url": "https://u:pw@mcp.test", "authorization_token": "tok-secret"}
+    async with serving(PAYS) as client:
+        journal = Journal(tmp_path / "runs.db")
+        options: Any = {"client": client, "journal": journal, "mcp_servers": [server], "extra_headers": {"x-a": "hush"}}
+        tools = [*Desk().tools(), {"type": "mcp_toolset", "mcp_server_name": "m"}]
+        agent = Agent("claude-sonnet-4-6", tools=tools, system="Be kind.", **options)
+        first = await agent.run("Do it.")
+        second = await agent.run("More.", after=first.run_id)
+        other = await Agent("claude-sonnet-4-6", tools=tools, system="Be brief.", **options).run(
+            "More.", after=second.run_id
+        )
+    entries = journal.load(other.run_id).entries
+    kept = [entry["sends"] for entry in entries if "sends" in entry]
+    assert [one["system"] for one in kept] == ["Be kind.", "Be brief."]
+    assert [tool.get("name") for tool in kept[0]["tools"]][:3] == ["pay", "refund", "look"]
+    assert Request.recalled("claude-sonnet-4-6", kept[0]).kept() == kept[0]
+    written = json.dumps(entries)
+    assert not any(secret in written for secret in ("tok-secret", "pw@", "hush"))
     journal.close()

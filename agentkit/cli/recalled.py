@@ -30,6 +30,7 @@ def show_request(transcript: Transcript, turn: int | None, base_url: str | None)
         ConfigurationError: There is no such turn.
     """
     from agentkit.journal import before_turn
+    from agentkit.loop import sent_by
     from agentkit.preview import preview_of
     from agentkit.request import Request
     from agentkit.settings import Limits
@@ -38,11 +39,15 @@ def show_request(transcript: Transcript, turn: int | None, base_url: str | None)
     at = before_turn(transcript, turn or len(transcript.model_turns(0)) or 1)
     before = Transcript.load({**transcript.dump(), "entries": transcript.entries[:at]})
     model, asked = before.asked or ("", "")
-    request = Request(model=model or str(transcript.entries[at]["message"].get("model")), max_tokens=_MAX_TOKENS)
+    model = model or str(transcript.entries[at]["message"].get("model"))
+    kept = sent_by(before)
+    request = Request(model, max_tokens=_MAX_TOKENS) if kept is None else Request.recalled(model, kept)
     preview = preview_of(before, request, Limits(), _client(base_url, asked))
     typer.echo(preview.curl)
+    if kept is not None:
+        return
     notice(
-        "the journal keeps messages, model and endpoint, not the rest: if the run had a system prompt, tools, another "
+        "this log has messages, model and endpoint, not the rest: if the run had a system prompt, tools, another "
         f"max_tokens than {_MAX_TOKENS} or other parameters, add them"
     )
 
