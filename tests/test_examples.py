@@ -59,6 +59,7 @@ def test_research_bot_answers_with_sources_and_leaves_a_report(environment: dict
     assert any("zipfile" in source["url"] and source["quotes"] for source in report["sources"])
 
 
+@pytest.mark.slow
 def test_cometapi_streams_with_a_tool_and_shows_its_usage() -> None:
     with Emulator(dialect="cometapi", pace=0) as gateway:
         environment = {**os.environ, "COMETAPI_BASE_URL": gateway.url, "COMETAPI_KEY": "emulator"}

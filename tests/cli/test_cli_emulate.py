@@ -64,6 +64,7 @@ def test_serves_until_interrupted(corpus: Path) -> None:
         assert (*process.communicate(timeout=10), process.returncode) == ("", "", 0)
 
 
+@pytest.mark.slow
 def test_the_dialect_of_a_gateway(corpus: Path) -> None:
     with started("emulate", "--port", "0", "--corpus", str(corpus), "--dialect", "cometapi") as process:
         request = urllib.request.Request(f"{served(process)}/v1/models", headers={"authorization": "Bearer emulator"})
@@ -100,6 +101,7 @@ def test_a_script_that_fits(sent: signal.Signals, script: str) -> None:
     assert texts == ["Hi.", "Bye."]
 
 
+@pytest.mark.slow
 def test_a_script_that_does_not_fit(script: str) -> None:
     with started("emulate", "--port", "0", "--script", script) as process:
         status, refused = asked(served(process), {**BODY, "messages": [{"role": "user", "content": "Good day"}]})
@@ -113,6 +115,7 @@ def test_a_script_that_does_not_fit(script: str) -> None:
     assert refused["error"]["message"].startswith("request 1 is not what steps.0 expects")
 
 
+@pytest.mark.slow
 def test_faults(script: str) -> None:
     options = ["--faults", "overloaded@turn=2", "--faults", "H11@turn=3 H8@turn=9"]
     with started("emulate", "--port", "0", "--script", script, *options) as process:

@@ -159,6 +159,7 @@ def test_what_is_accepted_unseen_is_not_known(ask: Any) -> None:
     assert (findings["thinking adaptive"][0], findings["thinking disabled"][0]) == (True, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "supported", "note"),
     [

@@ -111,6 +111,7 @@ def test_reader_that_leaves_is_no_error(corpus: Path) -> None:
         assert process.wait(10) == 1
 
 
+@pytest.mark.slow
 def test_terminal_has_colours_and_asks(tools: Path) -> None:
     script = [reply(tool_use("remove", path="notes\u202egpj.txt")), reply(text("Gone. " * 20))]
     with ScriptedServer(script) as server:

@@ -123,6 +123,7 @@ def test_the_request_of_a_turn_is_what_was_sent(cli: Cli, held: str, server: Scr
     refused(cli("runs", "show", held, "--turn", 1, "--curl"), "this turn was asked of 127.0.0.1: give --base-url")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "outcome", "decided"),
     [
@@ -355,6 +356,7 @@ def test_results_that_came_too_late_are_shown(cli: Cli, held: str) -> None:
     assert "Came too late, and is in no turn\n  2:toolu_r done removed\n" in shown
 
 
+@pytest.mark.slow
 def test_searches_are_shown_with_what_they_found(cli: Cli, corpus: Path) -> None:
     cli("run", "When does the harbour of Lindholm close?", "--corpus", corpus, "--pause-after", 1)
     run_id = listed(cli)[0]["run_id"]

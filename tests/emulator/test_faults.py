@@ -132,6 +132,7 @@ def params(cases: list[Case]) -> Iterator[Any]:
             yield pytest.param(case, asked, id=case.name + ("" if asked.stream else "-whole"), marks=marks)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize(("case", "asked"), [*params(CASES)])
 async def test_fault_that_stays(case: Case, asked: Request) -> None:

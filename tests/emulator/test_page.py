@@ -168,6 +168,7 @@ def test_the_page_is_not_logged(http: httpx.Client) -> None:
         assert http.get(f"{emulator.url}/_emulator/exchanges").json()["exchanges"] == []
 
 
+@pytest.mark.slow
 def test_only_the_newest_are_on_the_page(http: httpx.Client) -> None:
     with Emulator(script=lambda body: reply("a"), pace=0) as emulator:
         for _ in range(53):
