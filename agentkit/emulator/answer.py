@@ -44,14 +44,15 @@ class Source:
     summary: str = ""
 
 
-def cited(source: Source, words: list[str]) -> Iterator[Block]:
+def cited(source: Source, words: list[str], before: str = "") -> Iterator[Block]:
     """The text blocks that answer from a page.
 
     Args:
         source: The page that fits best.
         words: The words of the question that carry meaning.
+        before: What parts it from the text before it. No block is blank: the API takes none back.
     """
-    yield {"type": "text", "text": "The page that fits best is "}
+    yield {"type": "text", "text": f"{before}The page that fits best is "}
     yield _named(source)
     picked = _pick(source.text, words)
     if picked:
@@ -75,8 +76,7 @@ def table(sources: list[Source]) -> Iterator[Block]:
         name, _, about = source.title.partition(" - ")
         cells = [f"[{name}]({source.url})", about or source.summary]
         row = " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells)
-        yield {"type": "text", "text": "\n"}
-        yield _named(source, f"| {row} |")
+        yield _named(source, f"\n| {row} |")
 
 
 def _named(source: Source, text: str = "") -> Block:

@@ -189,15 +189,14 @@ class _Reader:
     def _part_by_part(self, documents: dict[str, tuple[int, dict[str, Any]]]) -> Iterator[Block]:
         found = self._found_parts()
         for at, part in enumerate(self._parts if found else []):
-            if at:
-                yield {"type": "text", "text": "\n\n"}
+            before = "\n\n" if at else ""
             if part not in found:
-                yield {"type": "text", "text": f"About “{part.query}” I found nothing in {self.corpus.about}."}
+                yield {"type": "text", "text": f"{before}About “{part.query}” I found nothing in {self.corpus.about}."}
                 continue
             best = part.found[0]
             url = best.page.url
             source = _fetched(url, *documents[url], searched=True) if url in documents else _searched(best)
-            yield from cited(source, part.query.split())
+            yield from cited(source, part.query.split(), before)
         yield from see_also([_searched(other) for other in _others(found)])
 
     def _why_nothing(self, has_results: bool) -> str:
