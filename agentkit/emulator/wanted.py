@@ -17,6 +17,7 @@ _MAX_PARTS = 4
 _MAX_WORDS = 24
 _SURE_OF_BOTH = 0.9
 _CHOICES = 3  # pages of a step that are considered
+_NEARLY = 0.8  # of the best page's score
 
 # Where a second step begins, whatever it is.
 _STEP = re.compile(
@@ -27,7 +28,10 @@ _AND = re.compile(r"(?i),?\s+and\s+")
 _BACK = re.compile(r"(?i)\b(?:it|its|them|they|their|that|those|this|these|there|one|ones)\b")
 _ALIKE = re.compile(r"(?i)\b(?:same|instead|as well|too|again|else|otherwise|back|vice versa|other way)\b")
 _OPENING = re.compile(r"(?i)^(?:(?:ok|okay|thanks|thank you|thx|great|good|nice|fine|yes|no|hm+|well|so)\b[\s,.!]*)*")
-_GOES_ON = re.compile(r"(?i)(?:and|but|also|or|then|with|without|what about|how about|what if|in that case|which of)\b")
+_GOES_ON = re.compile(
+    r"(?i)(?:and|but|also|or|then|with|without|only|what about|how about|what if|in that case|which of)\b"
+    r"|(?:on|in|for|at|from|to|as|by)(?:\s+\w+){1,3}\W*$"  # "On another port?"
+)
 _COMPARES = re.compile(r"(?i)\bcompar\w+|\bversus\b|\bvs\b\.?|\bdifferences?\s+between\b|\btable\b")
 _OF_TWO = re.compile(r"(?i)\bversus\b|\bvs\b|\bdifferences?\s+between\b|\bcompar.*\btable\b|\btable\b.*\bcompar")
 _ITEM = re.compile(r"(?i)\s*(?:,|/|\band\b|\bwith\b|\bversus\b|\bvs\b\.?|\bor\b|\bto\b)\s*")
@@ -60,14 +64,16 @@ def wanted(questions: list[str], search: Search) -> tuple[list[Part], bool]:
     compared = _compared(question, search)
     if len(compared) > 1:
         return compared, True
-    topic = _topic(questions, search)
-    if topic:
-        return [_part(f"{topic} {question}", search)], False
+    earlier = _earlier(questions, search)
+    if earlier and _goes_on(question, search):
+        return [_onward(earlier, question, search)], False
     steps = _steps(question, search)
-    if len(steps) == 1:
-        part = _part(question, search)
-        return [part] if part.query else [], False
-    return _in_steps(question, steps, search), False
+    if len(steps) > 1:
+        return _in_steps(question, steps, search), False
+    if earlier and _fits_as_well(earlier, question, search):
+        return [_onward(earlier, question, search)], False
+    part = _part(question, search)
+    return [part] if part.query else [], False
 
 
 def _in_steps(question: str, steps: list[str], search: Search) -> list[Part]:
@@ -133,20 +139,34 @@ def _apart(first: list[Found], second: list[Found]) -> bool:
     return first[0].page.url not in urls[1] and second[0].page.url not in urls[0]
 
 
-def _topic(questions: list[str], search: Search) -> str:
-    """What the last question goes on about, "" where it stands alone: the page that answered an earlier question.
+def _earlier(questions: list[str], search: Search) -> Part | None:
+    """The earlier question that the last one may go on from: the newest that stands alone, if a page answers it."""
+    for at in reversed(range(len(questions) - 1)):
+        if at == 0 or not _goes_on(questions[at], search):
+            part = _part(questions[at], search)
+            return part if part.found else None
+    return None
 
-    Where the page's name says nothing ("re"), or the question hardly anything, the earlier question's words count, too.
+
+def _fits_as_well(earlier: Part, question: str, search: Search) -> bool:
+    """Whether the page that answered an earlier question fits this one nearly as well as the best page."""
+    found = search(_query(question))
+    share = [one.score / found[0].score for one in found if one.page.url == earlier.found[0].page.url]
+    return any(one >= _NEARLY for one in share)
+
+
+def _onward(earlier: Part, question: str, search: Search) -> Part:
+    """A question together with the topic of an earlier one, whose page answers both where it fits nearly as well.
+
+    The topic is the page's name, and the earlier question's words where the name says nothing ("re"), or the question
+    hardly anything.
     """
-    if not _goes_on(questions[-1], search):
-        return ""
-    for earlier in reversed(questions[:-1]):
-        if not _goes_on(earlier, search):
-            part = _part(earlier, search)
-            name = part.found[0].page.name if part.found else ""
-            says_little = not content_words(name) or len(content_words(questions[-1])) < 2
-            return f"{name} {part.query}" if name and says_little else name
-    return ""
+    page = earlier.found[0].page
+    says_little = not content_words(page.name) or len(content_words(question)) < 2
+    topic = f"{page.name} {earlier.query}" if says_little else page.name
+    part = _part(f"{topic} {question}", search)
+    same = [one for one in part.found if one.page.url == page.url and one.score >= _NEARLY * part.found[0].score]
+    return Part(part.query, (*same, *(one for one in part.found if one not in same)))
 
 
 def _goes_on(question: str, search: Search) -> bool:

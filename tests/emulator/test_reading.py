@@ -7,19 +7,20 @@ import json
 import re
 import sqlite3
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from talking import CALCULATOR, FETCH, SEARCH
 
 from agentkit.emulator import stems
 from agentkit.emulator.arguments import calls_for, expressions, without_expressions
 from agentkit.emulator.arithmetic import in_symbols
-from agentkit.emulator.corpus import Corpus
+from agentkit.emulator.corpus import Corpus, Found
 from agentkit.emulator.reader import read
 from agentkit.emulator.shapes import misshapen
 from agentkit.emulator.stems import stem
@@ -156,6 +157,23 @@ def test_a_question_that_goes_on(corpus: Corpus) -> None:
     assert found(corpus, "How do I brew coffee?", "And tea instead?") == [("tea", "tea")]
     assert found(corpus, "How do I press espresso?", "Grounds again?") == [("coffee press espresso grounds", "coffee")]
     assert found(corpus, "Who was Napoleon?", "And how old was he?")[0][1] == ""
+    assert found(corpus, "I have coffee. How do I brew it?", "And four minutes?")[0][1] == "coffee"
+    assert found(corpus, "How do I brew coffee?", "For four minutes?")[0][1] == "coffee"
+    two = found(corpus, "How do I brew coffee?", "How do I press espresso? How long do worker bees live?")
+    assert [page for _, page in two] == ["coffee", "bees"]
+
+
+@pytest.mark.parametrize("question", ["How long do minutes last?", "And its minutes?"])
+@pytest.mark.parametrize(("share", "page"), [(0.9, "coffee"), (0.5, "tea")])
+def test_a_page_that_fits_nearly_as_well_goes_on(corpus: Corpus, question: str, share: float, page: str) -> None:
+    (coffee,), (tea,) = corpus.search("coffee", 1), corpus.search("tea", 1)
+
+    def search(query: str) -> list[Found]:
+        best = [replace(tea, score=1.0, sure=1.0), replace(coffee, score=share)]
+        return [coffee] if query == "brew coffee" else best
+
+    parts, _ = wanted(["How do I brew coffee?", question], search)
+    assert [part.found[0].page.name for part in parts] == [page]
 
 
 def test_a_comparison(corpus: Corpus) -> None:
@@ -330,7 +348,6 @@ def test_odd_shapes_are_named(corpus: Corpus, path: tuple[Any, ...], value: Any,
     assert (misshapen(body) or "").endswith(message)
 
 
-@settings(max_examples=200)
 @given(data=st.data())
 def test_whatever_the_rules_let_through_is_answered(corpus: Corpus, data: st.DataObject) -> None:
     """One value of a real conversation is replaced or taken away, anywhere."""
