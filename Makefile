@@ -36,7 +36,9 @@ test: .venv/.test-stamp ## Run the tests that take seconds.
 
 ci: .venv/.test-stamp ## Run every test, and measure the coverage.
 	@echo "ci: pytest, every test; 100 % branch coverage of $(COVERED)"
-	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m coverage run -m pytest -rfEs $(TESTS)
+	@$(BIN)/python -m coverage erase
+	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m coverage run -m pytest -n 2 -rfEs --durations=25 $(TESTS)
+	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report --skip-covered
 	@$(BIN)/python -m coverage report --include='$(covered_files)' --fail-under=100 --show-missing
 
