@@ -315,6 +315,7 @@ async def test_S6_S16_S17_S22_stop_reason_is_passed_on(stop: str, request_: Any)
     assert end == TurnEnd(stop, Usage(10, 5), "req_0", message)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("chunk", [None, 1, 3])
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def test_quickstart(environment: dict[str, str]) -> None:
     assert "425" in run(str(EXAMPLES / "quickstart.py"), environment=environment)
 
 
+@pytest.mark.slow
 def test_research_bot_answers_with_sources_and_leaves_a_report(environment: dict[str, str], tmp_path: Path) -> None:
     question = "Which module reads and writes ZIP archives? And how much is 1024 * 768?"
     printed = run(str(EXAMPLES / "research_bot.py"), question, str(tmp_path), environment=environment)

@@ -283,6 +283,7 @@ async def test_a_run_that_is_killed_at_an_append_goes_on_to_the_same_end(name: s
                 assert set(world.effects) <= set(scenario.effects) | ({"pay 1", "pay 2"} if name == "cancel" else set())
 
 
+@pytest.mark.slow
 async def test_a_call_that_had_started_ends_as_unknown() -> None:
     found: Counter[str] = Counter()
     with ScriptedServer(honest(parallel)) as server:

@@ -103,6 +103,7 @@ def test_max_tokens_is_what_a_limit_leaves() -> None:
     assert preview.body["max_tokens"] < 500
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PATH.exists(), reason=MISSING)
 def test_the_estimate_is_mostly_enough_and_seldom_far_too_much() -> None:
     ratios = []

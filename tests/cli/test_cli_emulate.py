@@ -46,6 +46,7 @@ def served(process: subprocess.Popen[str]) -> str:
     return url[1]
 
 
+@pytest.mark.slow
 def test_serves_until_interrupted(corpus: Path) -> None:
     with started("emulate", "--port", "0", "--corpus", str(corpus)) as process:
         assert process.stdout is not None

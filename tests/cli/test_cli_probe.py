@@ -189,6 +189,7 @@ def test_a_refusal_is_a_fact_and_a_failure_is_not(ask: Any, answer: object, supp
     assert len(findings["effort max"][1]) <= 241
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "answer", "expected"),
     [

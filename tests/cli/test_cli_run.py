@@ -279,6 +279,7 @@ def test_saved_conversation_goes_on(cli: Cli, tmp_path: Path) -> None:
     assert one_line(ended.stderr) == f"error: --after {saved}: that run has its answer; ask a question to go on"
 
 
+@pytest.mark.slow
 def test_pause_resumed_in_another_process_has_its_sources(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved.json"
     arguments = ["--corpus", corpus, "--pause-after", 1]

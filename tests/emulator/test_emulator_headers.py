@@ -90,6 +90,7 @@ def test_the_query_of_betas_is_taken_and_means_nothing(http: httpx.Client, emula
     assert http.get(f"{emulator.url}/v1/models?beta=true").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("coding", "packed"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_a_compressed_body(coding: str, packed: Any, http: httpx.Client, emulator: Emulator) -> None:
     headers = {"content-encoding": coding}

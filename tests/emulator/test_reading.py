@@ -214,6 +214,7 @@ def test_expressions_are_arithmetic(text: str) -> None:
         ast.parse(expression, mode="eval")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", ["1", "(", "1+", "1 ", "-", "1)", "1,", "1 plus ", " ", "'", '"a', "a.", "A", "(1+", "1\n"]
 )
