@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import anyio
@@ -147,7 +146,8 @@ async def answer_of(function: Callable[..., Any], *given: Any, threads: anyio.Ca
     """What a function of the user's says; one that is not async is asked in a thread, for it may wait."""
     if is_async(function):
         return await function(*given)
-    answer = await to_thread.run_sync(partial(function, *given), limiter=threads, abandon_on_cancel=True)
+    # In a tuple: trio lets no thread give a coroutine.
+    (answer,) = await to_thread.run_sync(lambda: (function(*given),), limiter=threads, abandon_on_cancel=True)
     return await answer if isinstance(answer, Awaitable) else answer
 
 

@@ -210,3 +210,9 @@ def test_recorded_messages_stream_and_fold_to_themselves(recordings: ModuleType)
     assert len(kept) > 500
     for body in kept:
         assert folded(streamed(body)) == body
+
+
+def test_half_a_character_is_escaped() -> None:
+    frame = sse({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "so \ud83d"}})
+    assert frame.startswith(b"event: content_block_delta\ndata: ")
+    assert json.loads(frame.split(b"data: ")[1])["delta"]["text"] == "so \ud83d"
