@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from agentkit.client import Client
     from agentkit.emulator import Corpus, Emulator
-    from agentkit.emulator.script import Step
+    from agentkit.emulator.scripts.script import Step
     from agentkit.settings import RetryPolicy
 
 __all__ = ["MessagesApi", "Replay", "Scripted"]
@@ -204,7 +204,7 @@ def _served(
 @contextmanager
 def _replayed(file: Path) -> Iterator[MessagesApi]:
     with _in_one_line():
-        from agentkit.emulator.recording import Recording
+        from agentkit.emulator.recordings.recording import Recording
         from agentkit.support import provider_of
 
         exchanges = Recording(file).exchanges
@@ -218,7 +218,7 @@ def _recorded(file: Path, folder: Path) -> Iterator[MessagesApi]:
     """Records in `folder`: an earlier recording is replaced at the end, and only if something has come."""
     with _in_one_line():
         from agentkit.client import Client
-        from agentkit.emulator.recording import Recording
+        from agentkit.emulator.recordings.recording import Recording
         from agentkit.settings import RetryPolicy
         from agentkit.support import provider_of
 

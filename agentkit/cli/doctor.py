@@ -206,7 +206,7 @@ async def _ask_for_models(client: Client, model: str) -> dict[str, Any]:
 
 
 def _index() -> str:
-    from agentkit.emulator.corpus import index_path
+    from agentkit.emulator.corpus.corpus import index_path
 
     return "made" if index_path().exists() else "not made yet: the first use takes a few seconds"
 

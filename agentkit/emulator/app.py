@@ -15,30 +15,30 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from agentkit.emulator.batches import batch_routes
-from agentkit.emulator.checking import Checks, check_window, known_model
+from agentkit.emulator.checks.checking import Checks, check_window, known_model
+from agentkit.emulator.checks.novelty import Novelty
 from agentkit.emulator.clock import Clock
-from agentkit.emulator.cometapi import PAGE
-from agentkit.emulator.completion import completed
-from agentkit.emulator.containers import Containers
-from agentkit.emulator.corpus import Corpus
-from agentkit.emulator.diagnostics import Diagnostics
-from agentkit.emulator.dialects import DIALECTS, Dialect
-from agentkit.emulator.editing import after_compaction, edited
+from agentkit.emulator.corpus.corpus import Corpus
+from agentkit.emulator.dialects.cometapi import PAGE
+from agentkit.emulator.dialects.dialect import DIALECTS, Dialect
 from agentkit.emulator.exchange import authenticate, json_body, json_response
-from agentkit.emulator.files import Files, file_routes
 from agentkit.emulator.limits import RateLimits
-from agentkit.emulator.message import CHARACTERS_A_TOKEN, Reply, message_of, prompt_size, tokens
-from agentkit.emulator.models import model_item
-from agentkit.emulator.novelty import Novelty
-from agentkit.emulator.prompt_cache import NOT_CACHED, PromptCache
-from agentkit.emulator.reader import ABOUT, read
+from agentkit.emulator.messages.compaction import asks_for_summary, compacted, due_compaction, summary
+from agentkit.emulator.messages.diagnostics import Diagnostics
+from agentkit.emulator.messages.editing import after_compaction, edited
+from agentkit.emulator.messages.message import CHARACTERS_A_TOKEN, Reply, message_of, prompt_size, tokens
+from agentkit.emulator.messages.prompt_cache import NOT_CACHED, PromptCache
+from agentkit.emulator.reader.reader import ABOUT, read
 from agentkit.emulator.refusal import Refused
 from agentkit.emulator.replies import Events, ScriptedError, ScriptedReply
-from agentkit.emulator.script import Player, Unforeseen
+from agentkit.emulator.resources.batches import batch_routes
+from agentkit.emulator.resources.containers import Containers
+from agentkit.emulator.resources.files import Files, file_routes
+from agentkit.emulator.resources.models import model_item
+from agentkit.emulator.resources.threads import Threads
+from agentkit.emulator.scripts.completion import completed
+from agentkit.emulator.scripts.script import Player, Unforeseen
 from agentkit.emulator.sending import WithHeaders, event_stream
-from agentkit.emulator.summaries import asks_for_summary, compacted, due_compaction, summary
-from agentkit.emulator.threads import Threads
 
 __all__ = ["Api", "make_app"]
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agentkit.emulator.corpus import Corpus
-from agentkit.emulator.dialects import DIALECTS
+from agentkit.emulator.corpus.corpus import Corpus
+from agentkit.emulator.dialects.dialect import DIALECTS
 from agentkit.emulator.faults import Faults, faults_of
-from agentkit.emulator.script import Player, Script, ScriptError
+from agentkit.emulator.scripts.script import Player, Script, ScriptError
 from agentkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def serve(
 
 def _player(script: Script | str | os.PathLike[str] | None) -> Player | None:
     if isinstance(script, str | os.PathLike):
-        from agentkit.emulator.script_file import read_script  # its models take a while to build
+        from agentkit.emulator.scripts.file import read_script  # its models take a while to build
 
         return Player(*read_script(script))
     return None if script is None else Player(script)

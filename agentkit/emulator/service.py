@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentkit.emulator.app import Api, make_app
-from agentkit.emulator.dialects import Dialect
+from agentkit.emulator.dialects.dialect import Dialect
 from agentkit.emulator.faults import Faults, WithFaults
-from agentkit.emulator.page import WithPage
-from agentkit.emulator.recorder import make_recorder
-from agentkit.emulator.replay import make_replay
-from agentkit.emulator.script import ScriptError
-from agentkit.emulator.traffic import Traffic
+from agentkit.emulator.recordings.recorder import make_recorder
+from agentkit.emulator.recordings.replay import make_replay
+from agentkit.emulator.scripts.script import ScriptError
+from agentkit.emulator.traffic.page import WithPage
+from agentkit.emulator.traffic.traffic import Traffic
 
 __all__ = ["Answers", "Service", "of_api", "of_recorder", "of_replay"]
 

@@ -7,12 +7,12 @@ import uuid
 from collections import OrderedDict
 from typing import Any
 
-from agentkit.emulator.dialects import DIALECTS, Dialect
+from agentkit.emulator.dialects.dialect import DIALECTS, Dialect
 from agentkit.emulator.faults.delivery import App, Delivery, Receive, Scope, Send, collected, deliver, resent
 from agentkit.emulator.faults.messages import rewritten, without_ours
 from agentkit.emulator.faults.plan import Fault, Faults, Plan
 from agentkit.emulator.faults.row import Answered, Asked, Damaged, Place, Rewritten
-from agentkit.emulator.script import ScriptError
+from agentkit.emulator.scripts.script import ScriptError
 from agentkit.messages import encode
 from agentkit.stream import parse_json
 

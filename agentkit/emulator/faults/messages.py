@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from agentkit.emulator.dialects import Dialect
+from agentkit.emulator.dialects.dialect import Dialect
 from agentkit.emulator.faults.delivery import Delivery
 from agentkit.emulator.faults.row import Answered, Asked, Rewritten, Row
 from agentkit.emulator.faults.statuses import refusal

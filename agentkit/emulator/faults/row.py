@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentkit.emulator.dialects import Dialect
+from agentkit.emulator.dialects.dialect import Dialect
 from agentkit.emulator.faults.delivery import Delivery
 
 __all__ = ["Answered", "Asked", "Damaged", "Place", "Rewritten", "Row", "Unmade"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentkit.emulator import cometapi
+from agentkit.emulator.dialects import cometapi
 from agentkit.emulator.faults.delivery import Delivery
 from agentkit.emulator.faults.row import Answered, Asked, Damaged, Place, Row
 from agentkit.emulator.refusal import Refused

@@ -1,0 +1,1 @@
+"""The pages that the emulator searches, and the index that finds them."""

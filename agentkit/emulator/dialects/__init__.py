@@ -1,0 +1,1 @@
+"""Endpoints that the emulator stands in for, and how each differs."""

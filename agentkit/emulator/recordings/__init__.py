@@ -1,0 +1,1 @@
+"""Exchanges with a real endpoint: recorded without its keys, replayed without it, and forked."""

@@ -1,0 +1,1 @@
+"""What the API keeps or lists besides messages: models, files, batches, containers, threads."""
