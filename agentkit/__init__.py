@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentkit.agent import Agent, allow, deny, edit
+    from agentkit.agent import Agent
+    from agentkit.call import allow, deny, edit
     from agentkit.client import Client
     from agentkit.errors import (
         AgentKitError,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from agentkit.tools import RunContext, Tool, tool
 
 _HOMES = {
-    "agent": ("Agent", "allow", "deny", "edit"),
+    "agent": ("Agent",),
+    "call": ("allow", "deny", "edit"),
     "client": ("Client",),
     "errors": (
         "APIError",

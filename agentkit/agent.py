@@ -5,83 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from weakref import WeakKeyDictionary, WeakSet, finalize
 
 from anyio import to_thread
 
 from agentkit.blueprint import AnyTool, Blueprint
-from agentkit.call import Approve, Decision
+from agentkit.call import Decision
 from agentkit.client import Client
-from agentkit.errors import ConfigurationError, RunBusy
+from agentkit.errors import ConfigurationError
 from agentkit.healing import ask
-from agentkit.journal import Journal, question_of
+from agentkit.journal import Journal
 from agentkit.loop import begin
-from agentkit.messages import Block, Prompt, as_messages, encode
+from agentkit.messages import Block, Prompt, as_messages
+from agentkit.options import RunOptions, refuse_unknown
 from agentkit.parameters import Parameters
-from agentkit.prices import require_price
+from agentkit.recall import Earlier, has_begun, transcript_of
 from agentkit.request import Request
 from agentkit.result import RunResult
 from agentkit.run import Run
 from agentkit.settings import Limits
 from agentkit.step import Finish, next_step
-from agentkit.stream import parse_json
 from agentkit.support import Provider
-from agentkit.tools import Tool
+from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
     from agentkit.portal import Portal
     from agentkit.preview import Preview
 
-__all__ = ["Agent", "RunOptions", "allow", "deny", "edit"]
-
-Earlier: TypeAlias = "RunResult | Mapping[str, Any] | str"
-"""What a run goes on from: a result, what its `dump()` gave, or the id of a run in the journal."""
-
-
-class RunOptions(TypedDict, total=False):
-    """What may differ from run to run. Agents are shared between tenants; keys, deps and budgets are not.
-
-    Attributes:
-        deps: For the tools: `ctx.deps`.
-        client: In place of the agent's.
-        limits: In place of the agent's.
-        system: In place of the agent's.
-        tools: In place of the agent's.
-        approve: Decides on each call that needs an approval while the run goes on: a function of a `Pending` that
-            returns `allow()`, `deny(…)` or `edit(…)`, async, or sync and then called in a thread. Without one they are
-            held.
-        run_id: Names the run. One that the journal knows is not begun twice: asked the same again, it goes on, or gives
-            its answer again.
-    """
-
-    deps: Any
-    client: Client
-    limits: Limits
-    system: str | Sequence[Block]
-    tools: Iterable[AnyTool]
-    approve: Approve
-    run_id: str
-
-
-def allow() -> Decision:
-    """Lets a held call run."""
-    return Decision("allow")
-
-
-def deny(reason: str = "") -> Decision:
-    """Refuses a held call; the model is told so, with the reason."""
-    return Decision("deny", reason)
-
-
-def edit(input: dict[str, Any]) -> Decision:  # noqa: A002
-    """Lets a held call run with another input; the model is told so.
-
-    Raises:
-        ConfigurationError: It has something that JSON has not.
-    """
-    return Decision("edit", input=parse_json(encode(input)))
+__all__ = ["Agent"]
 
 
 class Agent:
@@ -222,9 +175,9 @@ class Agent:
 
         Source: messages-api.md section 18.3.
         """
-        _refuse_unknown(options)
+        refuse_unknown(options)
         client = options.get("client") or self._default_client()
-        transcript = self._transcript_of(await self._loaded(earlier))
+        transcript = transcript_of(await self._loaded(earlier), self._journal)
         ask(transcript, self.model, client.origin)
         request, _ = self._request_for(options, client, stream=None)
         from agentkit.compaction import compact
@@ -243,11 +196,32 @@ class Agent:
         Raises:
             ConfigurationError: The client has an HTTP client of the caller's, which belongs to another event loop.
         """
+        if "within" in options:
+            raise ConfigurationError("run_sync can't be part of a call: use `await agent.run(…, within=ctx)`")
         client = options["client"] = options.get("client") or self._default_client()
         if client.http_client is not None:
             raise ConfigurationError("run_sync can't use an http_client of yours: use `await agent.run(…)`")
         self._synced.add(client)
         return _portal_of(client).call(lambda: self.run(prompt, after=after, **options))
+
+    def as_tool(self, name: str, description: str) -> Tool:
+        """This agent as a tool of another one: `Agent(…, tools=[researcher.as_tool("research", "Finds sources.")])`.
+
+        It gets a text, sees nothing else of the conversation, and its answer is the result. It shares the budget of the
+        run that calls it, and unless it has its own also client, journal, `deps` and `approve`. A call that needs an
+        approval which nobody gives ends it without an answer. For more than a text, write a tool that runs the agent
+        with `within=ctx`.
+
+        Args:
+            name: Of the tool.
+            description: What the agent is good for: the model that calls it reads this.
+        """
+        from agentkit.subagent import agent_tool, effects_of
+
+        effect = effects_of(self._blueprint.tools.values())
+        return agent_tool(
+            lambda prompt, ctx: self.stream(prompt, within=ctx), name=name, description=description, effect=effect
+        )
 
     def close(self) -> None:
         """Ends what `run_sync` began: its thread and connections."""
@@ -258,9 +232,9 @@ class Agent:
 
     def preview(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> Preview:
         """The first request of a run, and what the API would refuse in it. Nothing is sent."""
-        _refuse_unknown(options)
+        refuse_unknown(options)
         client = options.get("client") or self._client or self._own
-        transcript = self._transcript_of(after)
+        transcript = transcript_of(after, self._journal)
         begin(transcript, "preview", prompt, asks=(self.model, client.origin) if client else None)
         request, _ = self._request_for(options, client, stream=None)
         from agentkit.preview import preview_of
@@ -278,35 +252,47 @@ class Agent:
     ) -> Run:
         if prompt is None and after is None:
             raise ConfigurationError("give a prompt, or with after= the run to resume")
-        _refuse_unknown(options)
-        client = options.get("client") or self._default_client()
-        limits = options.get("limits") or self.limits
-        if limits.max_cost_usd is not None:
-            require_price(self.model, client.provider.name)
-        run_id = options.get("run_id") or os.urandom(16).hex()
-        if prompt is not None and (begun := self._begun(run_id, prompt)):
-            prompt, after = None, begun
-        transcript = self._transcript_of(after)
+        refuse_unknown(options)
+        within = options.get("within")
+        client, journal = self._client_for(options), self._journal or (within.shared.journal if within else None)
+        run_id = options.get("run_id") or self._new_run_id(prompt, within)
+        if prompt is not None and has_begun(run_id, prompt, journal):
+            prompt, after = None, run_id
+        transcript = transcript_of(after, journal)
         if prompt is None:
             run_id = transcript.run_id
         lenient = client.provider.runs_at_end_turn
         request, tools = self._request_for(options, client, stream=stream)
-        sends = request.kept() if self._journal else None
+        sends = request.kept() if journal else None
         begin(transcript, run_id, prompt, asks=(self.model, client.origin), runs_at_end_turn=lenient, sends=sends)
         for call_id, decision in decisions.items():
             transcript.decide(call_id, decision)
         return Run(
             transcript,
-            send=client.send,
+            client=client,
             request=request,
-            limits=limits,
+            limits=options.get("limits") or self.limits,
             tools=tools,
-            tool_timeout=client.timeouts.tool,
-            deps=options.get("deps"),
+            deps=options.get("deps", within and within.deps),
             output=self._blueprint.output,
-            approve=options.get("approve"),
-            journal=self._journal,
+            approve=options.get("approve") or (within.shared.approve if within else None),
+            journal=journal,
+            within=within,
         )
+
+    def _new_run_id(self, prompt: Prompt | None, within: RunContext[Any] | None) -> str:
+        if within is None or prompt is None:
+            return os.urandom(16).hex()
+        run_id: str = within.shared.run_id(within.idempotency_key, [self.model, as_messages(prompt)])
+        return run_id
+
+    def _client_for(self, options: RunOptions) -> Client:
+        """That of the run, of the agent, of the run above it, or one for the agent alone."""
+        if client := options.get("client") or self._client:
+            return client
+        within = options.get("within")
+        shared: Client | None = within.shared.client if within else None
+        return shared or self._default_client()
 
     def _request_for(
         self, options: RunOptions, client: Client | None, *, stream: bool | None
@@ -320,34 +306,11 @@ class Agent:
             known=client.known_model(self.model) if client else None,
         )
 
-    def _begun(self, run_id: str, prompt: Prompt) -> str | None:
-        """The run of this name, if the journal has it: a question that comes twice is asked once."""
-        if self._journal is None or not self._journal.has(run_id):
-            return None
-        asked = question_of(self._journal.load(run_id))
-        if encode(as_messages(prompt)) != encode(asked):
-            raise ConfigurationError(f"run {run_id!r} has begun with another question: give this one another run_id")
-        return run_id
-
-    def _transcript_of(self, earlier: Earlier | Transcript | None) -> Transcript:
-        if earlier is None:
-            return Transcript()
-        if isinstance(earlier, RunResult):
-            return earlier.transcript()
-        if isinstance(earlier, Transcript):
-            return earlier
-        if not isinstance(earlier, str):
-            return Transcript.load(earlier)
-        if self._journal is None:
-            raise ConfigurationError("a run id needs a journal: Agent(journal=…), or AGENTKIT_HOME")
-        transcript = self._journal.load(earlier)
-        if self._journal.is_live(self._journal.run(earlier)):
-            raise RunBusy(f"run {earlier} goes on in another place: wait for its end")
-        return transcript
-
     async def _loaded(self, earlier: Earlier | None) -> Earlier | Transcript | None:
         """Reads a run's log in a thread, since a long one takes a while."""
-        return await to_thread.run_sync(self._transcript_of, earlier) if isinstance(earlier, str) else earlier
+        if not isinstance(earlier, str):
+            return earlier
+        return await to_thread.run_sync(transcript_of, earlier, self._journal)
 
     def _default_client(self) -> Client:
         if self._client is None and self._own is None:
@@ -364,15 +327,6 @@ def _provider_of(client: Client | None) -> Provider | None:
         return (client or Client()).provider
     except ConfigurationError:
         return None
-
-
-def _refuse_unknown(options: RunOptions) -> None:
-    """A misspelt limit would be no limit."""
-    if unknown := options.keys() - RunOptions.__annotations__.keys():
-        known = ", ".join(RunOptions.__annotations__)
-        raise ConfigurationError(f"a run has no option {min(unknown)!r}: there are after, {known}")
-    if not isinstance(options.get("limits") or Limits(), Limits):
-        raise ConfigurationError("limits must be Limits(…)")
 
 
 def _portal_of(client: Client) -> Portal:

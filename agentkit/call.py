@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from agentkit.messages import Block, copy_json
+from agentkit.messages import Block, copy_json, encode
 
-__all__ = ["Approve", "Call", "Decision", "Outcome", "Pending"]
+__all__ = ["Approve", "Call", "Decision", "Outcome", "Pending", "allow", "deny", "edit"]
 
 Outcome = Literal["done", "failed", "denied", "timed_out", "cancelled", "unknown", "not_run"]
 
@@ -20,6 +21,25 @@ class Decision:
     action: Literal["allow", "deny", "edit"]
     reason: str = ""
     input: dict[str, Any] | None = None
+
+
+def allow() -> Decision:
+    """Lets a held call run."""
+    return Decision("allow")
+
+
+def deny(reason: str = "") -> Decision:
+    """Refuses a held call; the model is told so, with the reason."""
+    return Decision("deny", reason)
+
+
+def edit(input: dict[str, Any]) -> Decision:  # noqa: A002
+    """Lets a held call run with another input; the model is told so.
+
+    Raises:
+        ConfigurationError: It has something that JSON has not.
+    """
+    return Decision("edit", input=json.loads(encode(input)))
 
 
 @dataclass(frozen=True, slots=True)

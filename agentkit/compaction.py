@@ -49,7 +49,7 @@ async def compact(transcript: Transcript, send: Send, request: Request, instruct
 async def _turn_end(transcript: Transcript, send: Send, request: Request) -> TurnEnd:
     while True:
         try:
-            async with aclosing(send(transcript, request_now(request, transcript, None))) as events:
+            async with aclosing(send(transcript, request_now(request, transcript))) as events:
                 return [event async for event in events if isinstance(event, TurnEnd)][-1]
         except APIError as error:
             if not heal(transcript, error, request):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 from math import inf
@@ -15,6 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from agentkit.background import Background
+from agentkit.budget import Shared
 from agentkit.call import Approve, Call
 from agentkit.errors import JournalError, ToolError
 from agentkit.events import Event, ToolCall, ToolHeld, ToolProgress, ToolResult
@@ -75,6 +76,7 @@ class Calls:
         available: All names that the request offers, for results that refer to tools; None: those of `tools`.
         approve: Decides on calls that need it, while the run goes on; None: they are held.
         lease: Where the log is kept.
+        shared: For the agents that tools run.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Calls:
         available: Collection[str] | None = None,
         approve: Approve | None = None,
         lease: Lease | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self._transcript = transcript
         self._tools = tools
@@ -97,6 +100,7 @@ class Calls:
         self._deps = deps
         self._approve = approve
         self._lease = lease
+        self._shared = shared
         self._timeout = timeout
         self._deadline = deadline
         self._clock = clock
@@ -306,6 +310,7 @@ class Calls:
             attempt=max(known.attempts, 1) if known else 1,
             deadline=min(deadline, self._deadline),
             report=partial(self._progress, call.call_id, tool.name),
+            shared=self._shared and replace(self._shared, asked=Counter()),
         )
 
     async def _left_behind(self, tool: Tool, call: Call) -> Ended | None:

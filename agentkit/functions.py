@@ -13,7 +13,7 @@ import anyio
 
 from agentkit.errors import ToolError
 from agentkit.messages import Block
-from agentkit.tool_results import Pieces, as_content
+from agentkit.tool_results import Keep, Pieces, fitted, is_long, to_content
 
 __all__ = ["Report", "content_of", "entry_of", "is_async"]
 
@@ -53,7 +53,13 @@ class Report:
 
 
 async def content_of(
-    enter: Callable[[], Any], *, on_loop: bool, threads: anyio.CapacityLimiter, report: Report, whole: bool
+    enter: Callable[[], Any],
+    *,
+    on_loop: bool,
+    threads: anyio.CapacityLimiter,
+    report: Report,
+    whole: bool,
+    keep: Keep | None = None,
 ) -> str | list[Block]:
     """Calls `enter` and gives its result as the content of a `tool_result`.
 
@@ -62,43 +68,52 @@ async def content_of(
         on_loop: Whether it is called on the event loop; else in a thread, which a cancelled call leaves behind.
         threads: The limit for threads.
         report: Where progress goes.
-        whole: As for `as_content`.
+        whole: As for `fitted`.
+        keep: As for `fitted`; it is called in a thread.
 
     Raises:
         ToolError: The function raised it, or returned what can't be sent.
     """
     in_thread = partial(anyio.to_thread.run_sync, limiter=threads, abandon_on_cancel=True)
+
+    async def fit_here(content: str | list[Block], whole: bool = whole) -> str | list[Block]:
+        fit = partial(fitted, whole=whole, keep=keep)
+        return await in_thread(fit, content) if keep and is_long(content) else fit(content)
+
     try:
         if on_loop:
             outcome: Any = enter()
         else:
-            content, outcome = await in_thread(partial(_enter, enter, report, whole))
+            fit = partial(fitted, whole=whole, keep=keep)
+            content, outcome = await in_thread(partial(_enter, enter, report, fit))
             if content is not None:
                 return content
         if inspect.isawaitable(outcome):
             outcome = await outcome
         if inspect.isasyncgen(outcome):
-            return await _collect_async(outcome, report, whole)
+            return await fit_here(await _collect_async(outcome, report))
         if inspect.isgenerator(outcome):
-            return await in_thread(partial(_collect, outcome, report, whole))
-        return as_content(outcome, whole=whole)
+            return await fit_here(await in_thread(partial(_collect, outcome, report)))
+        return await fit_here(to_content(outcome))
     except ToolError as error:
-        error.content = as_content(error.content)
+        error.content = await fit_here(to_content(error.content), whole=False)
         raise
 
 
-def _enter(function: Callable[[], Any], report: Report, whole: bool) -> tuple[str | list[Block] | None, Any]:
+def _enter(
+    function: Callable[[], Any], report: Report, fit: Callable[[str | list[Block]], str | list[Block]]
+) -> tuple[str | list[Block] | None, Any]:
     """Runs a sync function in its thread: its content, or what it gave to be awaited on the event loop."""
     outcome = function()
     if inspect.isawaitable(outcome) or inspect.isasyncgen(outcome):
         return None, outcome
     if inspect.isgenerator(outcome):
-        return _collect(outcome, report, whole), None
-    return as_content(outcome, whole=whole), None
+        return fit(_collect(outcome, report)), None
+    return fit(to_content(outcome)), None
 
 
-def _collect(generator: Any, report: Report, whole: bool) -> str | list[Block]:
-    pieces = Pieces(whole=whole)
+def _collect(generator: Any, report: Report) -> str | list[Block]:
+    pieces = Pieces()
     with closing(generator):
         for piece in _with_return(generator):
             if not report.keep(pieces, piece):
@@ -112,8 +127,8 @@ def _with_return(generator: Generator[Any, None, Any]) -> Iterator[Any]:
         yield last
 
 
-async def _collect_async(generator: Any, report: Report, whole: bool) -> str | list[Block]:
-    pieces = Pieces(whole=whole)
+async def _collect_async(generator: Any, report: Report) -> str | list[Block]:
+    pieces = Pieces()
     async with aclosing(generator):
         async for piece in generator:
             if not report.keep(pieces, piece):

@@ -52,6 +52,11 @@ class History:
         """Takes what the API counted of these messages."""
         self._tokens, self._counted_bytes = tokens, self.body.size
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the API has counted any of it, and with it what is sent before the messages."""
+        return self._tokens > 0
+
     def tokens(self) -> int:
         """Roughly: what the API counted last, and a third of the bytes since."""
         return self._tokens + (self.body.size - self._counted_bytes) // 3

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from agentkit.budget import Budget
 from agentkit.errors import APIError
 from agentkit.events import ContentBlockStop, Event, Retry, TurnEnd, TurnRestarted, TurnStart
 from agentkit.execute import Calls
@@ -16,7 +17,6 @@ from agentkit.lease import Lease
 from agentkit.ledger import Ledger
 from agentkit.messages import Prompt, as_messages, copy_json, encode, final_text, sent_content
 from agentkit.request import Request
-from agentkit.settings import Limits
 from agentkit.step import Answer, CallModel, CallTools, Finish, next_step, reaction_to
 from agentkit.threads import thread_of
 from agentkit.transcript import Call, Outcome, Transcript
@@ -91,7 +91,7 @@ async def loop(
     send: Send,
     calls: Calls,
     request: Request,
-    limits: Limits,
+    budget: Budget,
     clock: Callable[[], float],
     output: Output[Any] | None = None,
     lease: Lease | None = None,
@@ -103,7 +103,7 @@ async def loop(
         send: Asks for a model turn.
         calls: Runs client tools.
         request: What is sent with every turn.
-        limits: Of the run.
+        budget: What the run may use.
         clock: Active seconds since the run began.
         output: What the answer is to be a value of.
         lease: Where the log is kept.
@@ -111,11 +111,12 @@ async def loop(
     ledger, thread = Ledger(request, transcript), thread_of(transcript, request)
     async with aclosing(calls):
         while True:
-            match next_step(transcript, limits, clock()):
-                case CallModel(room) if not _has_room_to_think(request, room):
-                    yield Finish("max_total_tokens", f"{room} tokens are left, fewer than the model may think")
-                    return
+            match next_step(transcript, budget.limits(), clock()):
                 case CallModel(room):
+                    asked = budget.fit(request_now(request, transcript), room)
+                    if isinstance(asked, Finish):
+                        yield asked
+                        return
                     calls.forget_early()
                     yield TurnStart(transcript.turns + 1)
                     shown = False
@@ -124,7 +125,7 @@ async def loop(
                         yield miss
                     # Right here, and not in a generator of its own: each one that an event goes through has its cost.
                     try:
-                        async with aclosing(send(transcript, request_now(request, transcript, room))) as events:
+                        async with aclosing(send(transcript, asked)) as events:
                             async for event in events:
                                 if _take(event, transcript, calls, clock, sent, thread) and lease:
                                     await lease.commit(False)
@@ -136,6 +137,8 @@ async def loop(
                         yield Retry(error.attempts, 0.0, str(error))
                         if shown:
                             yield TurnRestarted(error.attempts + 1, str(error))
+                    finally:
+                        budget.settle()
                 case CallTools(due):
                     async with aclosing(calls.run(due)) as events:
                         async for event in events:
@@ -184,20 +187,11 @@ def _checked(transcript: Transcript, output: Output[Any] | None, finish: Finish)
     return finish
 
 
-def request_now(request: Request, transcript: Transcript, room: int | None) -> Request:
-    """The request as it is sent next, asking for no more output than there is `room` for in tokens; None: no limit."""
-    if transcript.drops_blocks and (request.params.get("thinking") or {}).get("type") != "disabled":
-        binding = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
-        thinking = {"type": "adaptive", **(request.params.get("thinking") or {}), **binding}
-        betas = tuple(dict.fromkeys([*request.betas, "thinking-binding-controls-2026-08-01"]))
-        request = replace(request, params={**request.params, "thinking": thinking}, betas=betas)
-    if room is None or room >= request.max_tokens:
+def request_now(request: Request, transcript: Transcript) -> Request:
+    """The request as it is sent next."""
+    if not transcript.drops_blocks or (request.params.get("thinking") or {}).get("type") == "disabled":
         return request
-    return replace(request, max_tokens=room)
-
-
-def _has_room_to_think(request: Request, room: int | None) -> bool:
-    """Whether `max_tokens` stays above the thinking budget, as the API demands. Source: messages-api.md section 14."""
-    thinking = request.params.get("thinking")
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-    return room is None or not isinstance(budget, int) or not room <= budget < request.max_tokens
+    binding = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+    thinking = {"type": "adaptive", **(request.params.get("thinking") or {}), **binding}
+    betas = tuple(dict.fromkeys([*request.betas, "thinking-binding-controls-2026-08-01"]))
+    return replace(request, params={**request.params, "thinking": thinking}, betas=betas)

@@ -280,6 +280,10 @@ class Usage:
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
+    def __sub__(self, other: Usage) -> Usage:
+        """Without the tokens and requests of `other`."""
+        return Usage(*(getattr(self, name) - getattr(other, name) for name in self.__slots__[:-1]))
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
         counts = {name: getattr(self, name) for name in self.__slots__}

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentkit.budget import Budget
 from agentkit.client import Client
 from agentkit.errors import ConfigurationError
 from agentkit.loop import request_now
@@ -17,7 +18,7 @@ from agentkit.prices import cost_of, why_no_price
 from agentkit.request import Request
 from agentkit.rules import Problem, check_request
 from agentkit.settings import Limits
-from agentkit.step import Answer, CallModel, next_step
+from agentkit.step import Answer, CallModel, Finish, next_step
 from agentkit.stream import parse_json
 from agentkit.support import ANTHROPIC, COMETAPI, Provider
 from agentkit.transcript import Transcript
@@ -90,7 +91,9 @@ def preview_of(transcript: Transcript, request: Request, limits: Limits, client:
         transcript.answer()
         step = next_step(transcript, limits, 0.0)
     if isinstance(step, CallModel):
-        request = request_now(request, transcript, step.max_tokens)
+        budget = Budget(limits, transcript, client.provider.name)
+        fitted = budget.fit(request_now(request, transcript), step.max_tokens)
+        request = request if isinstance(fitted, Finish) else fitted
     sent = b"".join(request.body_parts(transcript.history.body, transcript.container))
     body = parse_json(sent)
     tokens = _input_tokens(transcript, body, len(sent))

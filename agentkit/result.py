@@ -112,7 +112,7 @@ class RunResult:
     @property
     def usage(self) -> Usage:
         """Tokens of the run, resumes included."""
-        return self._transcript.usage
+        return self._transcript.spending.usage
 
     @property
     def cost(self) -> float | None:
@@ -121,7 +121,7 @@ class RunResult:
         None, never 0, where the price of a turn is not known: another provider (gateways have prices of their own), a
         model that genai-prices does not know, or no genai-prices (extra `prices`). `Preview.cost_unknown` says which.
         """
-        return self._transcript.cost
+        return self._transcript.spending.cost
 
     @property
     def turns(self) -> int:

@@ -6,24 +6,28 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from functools import partial
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
 from agentkit.background import Background, stoppable
+from agentkit.budget import Budget, Shared
 from agentkit.call import Approve
+from agentkit.client import Client
 from agentkit.errors import ConfigurationError, JournalError, LeaseLost
 from agentkit.events import ContentBlockStop, Event, RunEnd, ServerToolCall, ServerToolResult, TextDelta
 from agentkit.execute import Calls
 from agentkit.journal import Journal
 from agentkit.lease import RENEWED_EVERY, Lease
-from agentkit.loop import Send, loop
+from agentkit.loop import loop
+from agentkit.prices import require_price
 from agentkit.request import Request
 from agentkit.result import RunResult
 from agentkit.settings import Limits
 from agentkit.step import Finish
-from agentkit.tools import Tool
+from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -51,27 +55,27 @@ class Run:
         self,
         transcript: Transcript,
         *,
-        send: Send,
+        client: Client,
         request: Request,
         limits: Limits,
         tools: Mapping[str, Tool],
-        tool_timeout: float,
         deps: Any,
         output: Output[Any] | None,
         approve: Approve | None = None,
         journal: Journal | None = None,
+        within: RunContext[Any] | None = None,
     ) -> None:
         self.run_id = transcript.run_id
         self._transcript = transcript
-        self._send = send
+        self._client = client
         self._request = request
         self._limits = limits
         self._tools = tools
-        self._tool_timeout = tool_timeout
         self._deps = deps
         self._output = output
         self._approve = approve
         self._journal = journal
+        self._within = within
         self._lease: Lease | None = None
         self._events: AsyncGenerator[Event | Finish] | None = None
         self._stopped: Finish | None = None
@@ -80,29 +84,33 @@ class Run:
     async def __aenter__(self) -> Self:
         if self._events is not None:
             raise ConfigurationError("a run is entered once: begin another, or resume it")
+        budget = self._new_budget()
         if self._journal:
             self._lease = await self._journal.take_up(self._transcript)
+        self._budget = budget
         began = anyio.current_time() - self._transcript.elapsed
 
         def clock() -> float:
             return anyio.current_time() - began
 
         self._clock = clock
-        self._deadline = began + self._limits.max_seconds
+        self._deadline = min(began + self._limits.max_seconds, _deadline_of(self._within))
+        shared = Shared(client=self._client, journal=self._journal, approve=self._approve, budget=budget)
         calls = Calls(
             self._transcript,
             self._tools,
             deps=self._deps,
             limits=self._limits,
-            timeout=self._tool_timeout,
+            timeout=self._client.timeouts.tool,
             deadline=self._deadline,
             clock=clock,
             available=_offered(self._request),
             approve=self._approve,
             lease=self._lease,
+            shared=shared,
         )
-        send, request, limits = self._send, self._request, self._limits
-        self._events = loop(self._transcript, send, calls, request, limits, clock, self._output, self._lease)
+        send, request = self._client.send, self._request
+        self._events = loop(self._transcript, send, calls, request, budget, clock, self._output, self._lease)
         self._step = stoppable()
         # One timer for the run: a deadline for each event would cost a fifth of what an event costs.
         self._timer = Background(self._watch)
@@ -133,6 +141,14 @@ class Run:
             if item is not None:
                 return await self._end(item) if isinstance(item, Finish) else item
         return await self._end(await self._give_up())
+
+    def _new_budget(self) -> Budget:
+        above = self._within.shared.budget if self._within else None
+        provider = self._client.provider.name
+        budget = Budget(self._limits, self._transcript, provider, above)
+        if budget.counts_money:
+            require_price(self._request.model, provider)
+        return budget
 
     async def drain(self) -> RunResult:
         """Runs to the end with nobody to watch, where one cancel scope does for all events."""
@@ -210,6 +226,7 @@ class Run:
             return
         self._has_ended = True
         self.result = RunResult(self._transcript, finish, self._output, self._clock())
+        self._budget.close()
         if self._lease:
             # In a task of its own: asyncio's own cancellation heeds no shield.
             release = Background(partial(self._lease.release, finish.reason, finish.detail))
@@ -233,6 +250,10 @@ class Run:
             seconds=result.seconds,
             run_id=self.run_id,
         )
+
+
+def _deadline_of(within: RunContext[Any] | None) -> float:
+    return inf if within is None or within.deadline is None else within.deadline
 
 
 def _offered(request: Request) -> Collection[str]:

@@ -103,12 +103,13 @@ def _call_model(transcript: Transcript, limits: Limits, elapsed: float) -> Step:
         return Finish("loop", "the same calls gave the same results, five times in a row")
     if elapsed >= limits.max_seconds:
         return Finish("max_seconds", f"{elapsed:.0f} seconds")
-    if limits.max_cost_usd is not None and (transcript.cost is None or transcript.cost >= limits.max_cost_usd):
-        spent = "a cost that is not known" if transcript.cost is None else f"{transcript.cost:.4f} US dollars"
+    usage, cost = transcript.spending.usage, transcript.spending.cost
+    if limits.max_cost_usd is not None and (cost is None or cost >= limits.max_cost_usd):
+        spent = "a cost that is not known" if cost is None else f"{cost:.4f} US dollars"
         return Finish("max_cost", f"{spent} spent")
     if limits.max_total_tokens is None:
         return CallModel()
-    used = transcript.usage.total_tokens
+    used = usage.total_tokens
     room = limits.max_total_tokens - used - transcript.history.tokens()
     if room < 1:
         return Finish("max_total_tokens", f"{used} tokens used, and the next request needs more than is left")

@@ -5,24 +5,46 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 from agentkit.errors import ToolError
 from agentkit.media import media_type_of
 from agentkit.messages import Block
 
-__all__ = ["HARD_CAP", "TEXT_CAP", "Pieces", "as_content", "as_text"]
+__all__ = [
+    "HARD_CAP",
+    "KEPT_FROM",
+    "TEXT_CAP",
+    "Keep",
+    "Pieces",
+    "as_content",
+    "as_text",
+    "fitted",
+    "is_long",
+    "to_content",
+]
 
 TEXT_CAP = 256 * 1024
-"""Bytes of text in one result; of longer text the model gets the head and the tail."""
+"""Bytes of text in one result that can't be kept; of longer text the model gets the head and the tail."""
+
+KEPT_FROM = 32 * 1024
+"""Bytes of text in one result that can be kept and read on. About 8,000 tokens of English, and every later turn carries
+them: a window of 200,000 holds 25 such results, but three of `TEXT_CAP`."""
 
 HARD_CAP = 16 * 1024 * 1024
-"""Bytes after which a generator is stopped, and of content blocks that one result may have."""
+"""Bytes after which a generator is stopped, of content blocks that one result may have, and of text that is kept."""
 
+Keep: TypeAlias = "Callable[[str], str]"
+"""Keeps a text whole, and gives the name under which the model can read it; raises OSError where it can't."""
+
+_logger = logging.getLogger("agentkit.tools")
+_EXCERPT = 16 * 1024  # bytes of a result that the model can read on: enough to see what it is, and how it ends
 _IMAGE_CAP = 5 * 1024 * 1024
+_STOPPED = f"\n[… stopped after {HARD_CAP:,} bytes …]"
 
 # The blocks that a tool result may hold, and the field that tells them from data with a `type` of its own.
 # Source: messages-api.md section 5.1.
@@ -37,15 +59,16 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 def as_content(value: Any, *, whole: bool = False) -> str | list[Block]:
-    """The content of the `tool_result` for what a tool returned.
+    """The content of the `tool_result` for what a tool returned: as `to_content`, and `fitted`."""
+    return fitted(to_content(value), whole=whole)
+
+
+def to_content(value: Any) -> str | list[Block]:
+    """What a tool returned as text or content blocks, however long.
 
     Text stays text, None is empty text. Images (PNG, JPEG, GIF, WebP) and PDFs as bytes become blocks, other bytes a
     line with their size and digest. Content blocks stay as they are; so does a list that has some, whose other items
     become blocks. All else is sent as JSON, the way pydantic writes it, NaN and infinity as null.
-
-    Args:
-        value: What it returned.
-        whole: Whether text that is too long is refused, and not cut: code that reads it could not go on.
 
     Raises:
         ToolError: It is of a type that JSON has not, or too large for the API; the text says which.
@@ -53,13 +76,43 @@ def as_content(value: Any, *, whole: bool = False) -> str | list[Block]:
     if value is None:
         return ""
     if isinstance(value, str):
-        return _fitted(_clean(str.__str__(value)), whole)
+        return _clean(str.__str__(value))
     if isinstance(value, list | tuple) and any(map(_makes_block, value)):
-        return _blocks(value, whole)
+        return [_block(item) for item in value]
     if _makes_block(value):
-        blocks = _blocks([value], whole)
-        return str(blocks[0]["text"]) if isinstance(value, _BYTES) and blocks[0]["type"] == "text" else blocks
-    return _fitted(_json(value), whole)
+        block = _block(value)
+        return str(block["text"]) if isinstance(value, _BYTES) and block["type"] == "text" else [block]
+    return _json(value)
+
+
+def is_long(content: str | list[Block]) -> bool:
+    """Whether its text is too long for the model, where it can be kept."""
+    if isinstance(content, str):
+        return _is_over(content, KEPT_FROM)
+    texts = [block["text"] for block in content if block["type"] == "text"]
+    return _is_over("\n".join(texts), KEPT_FROM)
+
+
+def fitted(content: str | list[Block], *, whole: bool = False, keep: Keep | None = None) -> str | list[Block]:
+    """The content as it is sent: of text that is too long the head and the tail, and no blank text blocks.
+
+    Args:
+        content: What `to_content` gave.
+        whole: Whether text that is too long is refused, and not cut: code that reads it could not go on.
+        keep: Where the whole of a text that is too long goes, so that the model can read it. Of several text blocks
+            that are too long together one is made.
+
+    Raises:
+        ToolError: It is too large for the API.
+    """
+    if isinstance(content, str):
+        return _fitted_text(content, whole, keep)
+    blocks = content if whole else _cut_blocks(content, keep)
+    size = sum(len(_json(block)) for block in blocks)
+    if size > HARD_CAP:
+        raise ToolError(f"The tool returned content blocks of {size:,} characters; at most {HARD_CAP:,} can be sent.")
+    # The API refuses blank text blocks.
+    return [block for block in blocks if block["type"] != "text" or block["text"].strip()]
 
 
 def as_text(content: str | list[Block]) -> str:
@@ -95,18 +148,16 @@ def _is_block(value: Any) -> bool:
     return known is not None and isinstance(value.get(known[0]), known[1])
 
 
-def _blocks(values: Sequence[Any], whole: bool) -> list[Block]:
-    """A block for each value; texts that are too long together are each cut to an equal share, unless `whole`."""
-    blocks = [_block(item) for item in values]
+def _cut_blocks(blocks: list[Block], keep: Keep | None) -> list[Block]:
     texts = [block for block in blocks if block["type"] == "text"]
-    if not whole and sum(len(block["text"]) for block in texts) > TEXT_CAP // 4:
-        for block in texts:
-            block["text"] = _cut(block["text"], TEXT_CAP // len(texts))
-    size = sum(len(_json(block)) for block in blocks)
-    if size > HARD_CAP:
-        raise ToolError(f"The tool returned content blocks of {size:,} characters; at most {HARD_CAP:,} can be sent.")
-    # The API refuses blank text blocks.
-    return [block for block in blocks if block["type"] != "text" or block["text"].strip()]
+    if keep and is_long(blocks):
+        joined = _fitted_text("\n".join(block["text"] for block in texts), False, keep)
+        at = blocks.index(texts[0])
+        return [*blocks[:at], {"type": "text", "text": joined}, *(it for it in blocks[at:] if it["type"] != "text")]
+    if sum(len(block["text"]) for block in texts) > TEXT_CAP // 4:
+        share = TEXT_CAP // len(texts)
+        return [{**it, "text": _cut(it["text"], share)} if it["type"] == "text" else it for it in blocks]
+    return blocks
 
 
 def _block(value: Any) -> Block:
@@ -168,35 +219,60 @@ def _clean(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-def _fitted(text: str, whole: bool) -> str:
-    if not whole:
+def _fitted_text(text: str, whole: bool, keep: Keep | None) -> str:
+    if whole:
+        if _is_over(text, HARD_CAP):
+            size = len(text.encode())
+            raise ToolError(f"The tool returned text of {size:,} bytes; at most {HARD_CAP:,} can be sent.")
+        return text
+    if keep is None:
         return _cut(text, TEXT_CAP)
-    if len(text) > HARD_CAP // 4 and (size := len(text.encode())) > HARD_CAP:
-        raise ToolError(f"The tool returned text of {size:,} bytes; at most {HARD_CAP:,} can be sent.")
-    return text
+    return _kept(text, keep) if _is_over(text, KEPT_FROM) else text
 
 
-def _cut(text: str, most: int) -> str:
+def _kept(text: str, keep: Keep) -> str:
+    """What the model gets of a text that it can read on."""
+    kept = _cut(text, HARD_CAP + len(_STOPPED.encode()))
+    try:
+        name = keep(kept)
+    except OSError as error:
+        _logger.warning("a long result could not be kept: %s", error)
+        return _cut(text, TEXT_CAP, f"; the whole could not be kept: {error.strerror or 'the disk failed'}")
+    head, tail = _ends(kept.encode(), _EXCERPT // 2)
+    line, column = head.count("\n") + 1, len(head) - head.rfind("\n")
+    size, missing = len(text.encode()), len(text.encode()) - len(head.encode()) - len(tail.encode())
+    part = "All of it is kept" if kept is text else f"Kept of it are {len(kept.encode()):,} bytes, head and tail"
+    start = f"start_line={line}" + (f", start_column={column}" if column > 1 else "")
+    note = f'[… {missing:,} of {size:,} bytes left out here. {part}: read_output(output="{name}", {start}) reads on, '
+    return f"{head}{'' if head.endswith(chr(10)) else chr(10)}{note}a pattern searches …]\n{tail}"
+
+
+def _ends(data: bytes, most: int) -> tuple[str, str]:
+    """The head and the tail of a longer text, whole lines where that costs no more than half of them."""
+    head, tail = data[:most].decode(errors="ignore"), data[-most:].decode(errors="ignore")
+    end, start = head.rfind("\n") + 1, tail.find("\n") + 1
+    return head[:end] if end > len(head) // 2 else head, tail[start:] if start < len(tail) // 2 else tail
+
+
+def _is_over(text: str, most: int) -> bool:
+    """Whether it has more bytes in UTF-8; of short text, that is known without encoding it."""
+    return len(text) > most // 4 and (len(text) > most or len(text.encode()) > most)
+
+
+def _cut(text: str, most: int, remark: str = "") -> str:
     """`text` in at most `most` bytes of UTF-8 and a line in the middle that says how much is missing."""
-    if len(text) <= most // 4:
+    if not _is_over(text, most):
         return text
     data = text.encode()
-    if len(data) <= most:
-        return text
     head, tail = data[: most // 2].decode(errors="ignore"), data[-(most // 2) :].decode(errors="ignore")
     missing = len(data) - len(head.encode()) - len(tail.encode())
-    return f"{head}\n[… {missing:,} of {len(data):,} bytes left out …]\n{tail}"
+    return f"{head}\n[… {missing:,} of {len(data):,} bytes left out{remark} …]\n{tail}"
 
 
 class Pieces:
-    """What a generator yields, until it is too much.
+    """What a generator yields, until it is too much."""
 
-    Args:
-        whole: As for `as_content`.
-    """
-
-    def __init__(self, *, whole: bool = False) -> None:
-        self._whole = whole
+    def __init__(self) -> None:
         self._pieces: list[Any] = []
         self._left = HARD_CAP
 
@@ -224,14 +300,10 @@ class Pieces:
         return self._left == 0
 
     def content(self) -> str | list[Block]:
-        """What the model gets: text joined as it stands, other values as JSON, each on a line of its own.
-
-        Raises:
-            ToolError: It was stopped, but is to be whole.
-        """
-        note = [f"\n[… stopped after {HARD_CAP:,} bytes …]"] if self.are_enough else []
+        """What it is as content, however long: text joined as it stands, other values as JSON, each on a line."""
+        note = [_STOPPED] if self.are_enough else []
         parts: list[Any] = []
         for is_text, pieces in groupby([*self._pieces, *note], key=lambda piece: isinstance(piece, str)):
             run = list(pieces)
             parts += ["".join(run)] if is_text else run
-        return as_content(parts[0] if len(parts) == 1 else parts or None, whole=self._whole)
+        return to_content(parts[0] if len(parts) == 1 else parts or None)

@@ -64,6 +64,7 @@ class RunContext(Generic[Deps]):
         attempt: 1, and more where the call runs again after its process died.
         deadline: When the call is cancelled, on `anyio.current_time()`'s clock, in seconds; None is never.
         report: Where progress goes; tools call `progress`.
+        shared: What a run has in common with the agents that its tools run: see `within=`.
     """
 
     deps: Deps = field(repr=False)
@@ -75,6 +76,7 @@ class RunContext(Generic[Deps]):
     attempt: int = 1
     deadline: float | None = None
     report: Callable[[str], None] | None = field(default=None, repr=False)
+    shared: Any = field(default=None, repr=False)
 
     @cached_property
     def idempotency_key(self) -> str:
@@ -120,6 +122,8 @@ class Tool(Generic[P, R]):
         eager_input_streaming: Whether its input is streamed as it is written, and not checked by the API.
         input_examples: Inputs that show how it is called. Each must fit.
         cache_control: A cache mark in wire shape, such as `{"type": "ephemeral", "ttl": "1h"}`.
+        definition: What is sent in place of description and schema, for a tool that the API knows, such as
+            `{"type": "bash_20250124", "name": "bash"}`; its input is checked by `input_schema` all the same.
 
     Raises:
         ToolDefinitionError: It can't be a tool, or two of its options don't go together.
@@ -137,6 +141,7 @@ class Tool(Generic[P, R]):
     _description: str | None
     _schema: FunctionSchema | GivenSchema
     _options: dict[str, Any]
+    _given: dict[str, Any] | None
 
     def __init__(
         self,
@@ -157,6 +162,7 @@ class Tool(Generic[P, R]):
         eager_input_streaming: bool | None = None,
         input_examples: Iterable[Mapping[str, Any]] | None = None,
         cache_control: Mapping[str, Any] | None = None,
+        definition: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ToolDefinitionError(
@@ -183,7 +189,8 @@ class Tool(Generic[P, R]):
             "input_examples": _listed(input_examples),
         }
         self._set(_options=_as_json({key: value for key, value in options.items() if value is not None}, name))
-        if self._options.keys() - {"strict"}:
+        self._set(_given=definition and _as_json({**definition, "name": name}, name))
+        if self._options.keys() - {"strict"} or self._given:
             self._check_options()
 
     def _set(self, **values: Any) -> None:
@@ -215,6 +222,8 @@ class Tool(Generic[P, R]):
     @property
     def definition(self) -> dict[str, Any]:
         """The tool as it is sent: the same bytes each time. Source: messages-api.md section 9."""
+        if self._given:
+            return {**copy_json(self._given), **copy_json(self._options)}
         definition: dict[str, Any] = {"name": self.name}
         if self.description:
             definition["description"] = self.description
@@ -318,6 +327,7 @@ def tool(
     eager_input_streaming: bool | None = None,
     input_examples: Iterable[Mapping[str, Any]] | None = None,
     cache_control: Mapping[str, Any] | None = None,
+    definition: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -344,7 +354,7 @@ def tool(function: Any = None, /, *, name: str | None = None, description: str |
     entry = entry_of(function)
     source = source_of(function)
     named = (getattr(it, "__name__", None) for it in (function, source))
-    name = name or next(filter(None, named), type(source).__name__)
+    name = name or (options.get("definition") or {}).get("name") or next(filter(None, named), type(source).__name__)
     schema = FunctionSchema(entry, name, RunContext)
     return Tool(name=name, description=description, input_schema=schema, call=function, **options)
 

@@ -18,6 +18,7 @@ A transcript is an append-only log of entries, each a JSON object:
 | `drop_container` | the container has expired: the next request names none, and code that waits in it is abandoned |
 | `abandon_turn` | server tool uses that will never have a result are no longer sent, nor what hangs on them |
 | `compact` | a summary by the API stands for all messages before it |
+| `spend` | an agent that a tool runs has used this up to now: it counts as what this run has used |
 
 Everything else here is a fold over the log, kept up to date in O(1) at each append.
 """
@@ -36,6 +37,7 @@ from agentkit.history import History
 from agentkit.messages import Block, Message, Usage, client_calls, copy_json, encode, sent_content
 from agentkit.repeats import Repeats
 from agentkit.rules import Problem
+from agentkit.spending import Spending
 
 __all__ = ["FORMAT", "Call", "Decision", "Outcome", "Transcript"]
 
@@ -55,8 +57,7 @@ class Transcript:
         turns: Model turns since the run began (resumes are the same run).
         pauses: Paused model turns in a row.
         tool_calls: Calls started since the run began.
-        usage: Since the run began.
-        cost: US dollars since the run began; None once a turn has no known price.
+        spending: Tokens and money since the run began.
         elapsed: Active seconds since the run began.
         container: Id of the container that the API keeps for this conversation.
         thread: What the thread is for that the API keeps of this conversation, None without one.
@@ -82,8 +83,7 @@ class Transcript:
         self.turns = 0
         self.pauses = 0
         self.tool_calls = 0
-        self.usage = Usage()
-        self.cost: float | None = 0.0
+        self.spending = Spending()
         self.elapsed = 0.0
         self.container: str | None = None
         self.thread: str | None = None
@@ -205,10 +205,6 @@ class Transcript:
         """What the API would refuse if the history were sent as it is."""
         return self.history.refused(container=container)
 
-    def message_parts(self) -> list[bytes]:
-        """The JSON array of messages, in a few large parts."""
-        return self.history.body.parts()
-
     def call_id(self, tool_use_id: str) -> str:
         """What a call of the next model turn will be called."""
         return f"{self._model_turns + 1}:{tool_use_id}"
@@ -232,7 +228,7 @@ class Transcript:
         twin = copy.copy(self)
         twin.entries, twin.calls, twin.waiting = self.entries.copy(), self.calls.copy(), self.waiting.copy()
         twin.history, twin.operations = self.history.branch(), self.operations.copy()
-        twin.repeats = copy.copy(self.repeats)
+        twin.repeats, twin.spending = copy.copy(self.repeats), copy.copy(self.spending)
         return twin
 
     def dump(self) -> dict[str, Any]:
@@ -267,7 +263,7 @@ class Transcript:
         if entry["resume"]:
             return
         self.turns = self.pauses = self.tool_calls = 0
-        self.usage, self.cost, self.elapsed, self.run_from = Usage(), 0.0, 0.0, len(self.entries)
+        self.spending, self.elapsed, self.run_from = Spending(), 0.0, len(self.entries)
         *before, last = entry["messages"]
         for message in before:
             self._give_turn(message)
@@ -329,12 +325,10 @@ class Transcript:
             self.container = container.get("id") or self.container
 
     def _spend(self, entry: dict[str, Any]) -> None:
-        wire, cost = entry["message"].get("usage"), entry.get("cost")
+        wire = entry["message"].get("usage")
         usage = Usage.from_wire(wire)
         self.history.count(usage.last_prompt(wire).total_tokens)
-        missed = tuple(entry["sent"]["cache_misses"]) if "sent" in entry else ()
-        self.usage += replace(usage, cache_miss_reasons=missed) if missed else usage
-        self.cost = None if self.cost is None or cost is None else self.cost + cost
+        self.spending.add(usage, entry.get("cost"), tuple(entry["sent"]["cache_misses"]) if "sent" in entry else ())
 
     def _on_call(self, entry: dict[str, Any]) -> None:
         call = self.calls[entry["call"]]
@@ -377,6 +371,8 @@ class Transcript:
                 summary = [block for block in message["content"] if block["type"] == "compaction"]
                 self._spend(entry)
                 self._rewrite(History.of([{"role": "assistant", "content": summary}]))
+            case {"operation": "spend", "run": run_id, "usage": usage, "cost": cost}:
+                self.spending.add_run(run_id, usage, cost)
             case _:
                 raise ValueError("the operation is one that this agentkit does not know")
         self.operations.add(entry["operation"])

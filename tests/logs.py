@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 from scripted import reply, server_tool_use, text, thinking, tool_use
 
-from agentkit.messages import as_messages
+from agentkit.messages import Usage, as_messages
 from agentkit.settings import Limits
 from agentkit.step import Answer, CallModel, CallTools, next_step
 from agentkit.transcript import Call, Decision, Outcome, Transcript
@@ -54,7 +54,7 @@ def end(transcript: Transcript, *contents: str) -> Transcript:
 
 def wire(transcript: Transcript) -> Any:
     """The messages as they are sent."""
-    return json.loads(b"".join(transcript.message_parts()))
+    return json.loads(b"".join(transcript.history.body.parts()))
 
 
 _KINDS = ["text", "text", "blank", "thinking", "fallback", "new"]
@@ -71,6 +71,7 @@ class _Author:
     transcript: Transcript
     random: Random
     ids: int = 0
+    tokens: int = 0
 
     def go_on(self) -> None:
         transcript = self.transcript
@@ -85,6 +86,8 @@ class _Author:
                 self._end_or_begin()
         if self.random.random() < 0.1:
             transcript.begin(transcript.run_id, None)
+        if self.random.random() < 0.1:
+            self._spend()
 
     def _model_turn(self) -> None:
         found = {"type": "web_search_tool_result", "content": [{"title": "é\u2028"}]}
@@ -116,6 +119,11 @@ class _Author:
             return server_tool_use("web_search", id=f"srvtoolu_{self.ids}", query="q")
         use = tool_use("add", id=f"toolu_{self.ids}", x=1)
         return self.random.choice([use, {**use, "input": '{"x'}])
+
+    def _spend(self) -> None:
+        self.tokens += self.random.randrange(100)
+        usage = Usage(self.tokens, self.tokens).as_dict()
+        self.transcript.operate("spend", run=self.random.choice("ab"), usage=usage, cost=self.tokens / 8)
 
     def _call(self, call: Call) -> None:
         if call.state == "open":

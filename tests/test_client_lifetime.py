@@ -317,7 +317,7 @@ async def test_hook_of_a_caller_may_read_the_reply(kind: str, request_: Request)
 @requests
 async def test_large_body_is_sent_whole_again_and_again(kind: str, request_: Request) -> None:
     transcript = asked("é€𝄞\u2028 " * 100_000)
-    body = b"".join(request_.body_parts(transcript.message_parts(), None))
+    body = b"".join(request_.body_parts(transcript.history.body.parts(), None))
     assert len(body) > 1 << 20
     with ScriptedServer([error(529, "overloaded_error"), Sse(HELLO, cut=700, end="reset"), HELLO]) as server:
         async with client_for(kind, server.url) as client:

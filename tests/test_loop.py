@@ -13,6 +13,7 @@ import pytest
 from scripted import ScriptedServer, Sse, error, reply, server_tool_use, text, tool_use
 
 from agentkit import Agent, Client, Limits, RetryPolicy, Run, Tool, TranscriptError, tool
+from agentkit.budget import Budget
 from agentkit.encode import events as wire_events
 from agentkit.errors import APIConnectionError, BadRequestError, ConfigurationError
 from agentkit.events import ContentBlockStop, Event, TurnEnd, TurnRestarted
@@ -81,7 +82,9 @@ async def drive(
     )
     request = Request(model="claude-sonnet-4-6", max_tokens=100)
     seen: list[Any] = []
-    async with aclosing(loop(transcript, send, calls, request, limits, lambda: 0.5)) as events:
+    async with aclosing(
+        loop(transcript, send, calls, request, Budget(limits, transcript, "anthropic"), lambda: 0.5)
+    ) as events:
         async for event in events:
             seen.append(event)
     assert isinstance(seen[-1], Finish)
@@ -188,7 +191,9 @@ async def test_a_consumer_that_leaves_ends_the_request() -> None:
     transcript = new_transcript()
     calls = Calls(transcript, {}, deps=None, limits=Limits(), timeout=5, deadline=0, clock=float)
     request = Request(model="claude-sonnet-4-6", max_tokens=100)
-    async with aclosing(loop(transcript, send, calls, request, Limits(), float)) as events:
+    async with aclosing(
+        loop(transcript, send, calls, request, Budget(Limits(), transcript, "anthropic"), float)
+    ) as events:
         async for event in events:
             if isinstance(event, ContentBlockStop):
                 break

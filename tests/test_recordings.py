@@ -247,14 +247,14 @@ def replayed() -> list[tuple[Exchange, Exchange, bytes, bytes]]:
             transcript.begin("first", as_messages(path[0]["request_body"]["messages"]))
             step_to_the_model(transcript)
         for answered, following in pairwise(path):
-            before = b"".join(transcript.message_parts())
+            before = b"".join(transcript.history.body.parts())
             go_on(transcript, answered, following)
             assert transcript.refused() == []
             found[answered["id"], following["id"]] = (
                 answered,
                 following,
                 before,
-                b"".join(transcript.message_parts()),
+                b"".join(transcript.history.body.parts()),
             )
     return list(found.values())
 

@@ -20,7 +20,7 @@ REQUEST = Request("claude-sonnet-4-6", 100, system="Be brief.", tools=TOOLS, par
 
 
 def body(request: Request, container: str | None = None) -> bytes:
-    return b"".join(request.body_parts(asked().message_parts(), container))
+    return b"".join(request.body_parts(asked().history.body.parts(), container))
 
 
 def test_the_order_keeps_the_beginning() -> None:
@@ -51,11 +51,11 @@ def test_params_win() -> None:
 
 def test_the_next_body_begins_as_the_one_before() -> None:
     transcript = asked()
-    before = b"".join(REQUEST.body_parts(transcript.message_parts(), None))
+    before = b"".join(REQUEST.body_parts(transcript.history.body.parts(), None))
     take(transcript, text("é"), tool_use("add", x=1))
     end(transcript).answer()
     wrapped = replace(REQUEST, max_tokens=50, headers={"x": "1"})
-    after = b"".join(wrapped.body_parts(transcript.message_parts(), "c_1"))
+    after = b"".join(wrapped.body_parts(transcript.history.body.parts(), "c_1"))
     shared = before[: before.rindex(b"]}],")]
     assert shared.endswith(b'"Hi"}')
     assert after.startswith(shared)

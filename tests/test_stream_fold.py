@@ -413,5 +413,5 @@ def take(message: dict[str, Any]) -> None:
     transcript.take_turn(message, None, 0.0)
     assert next_step(transcript, Limits(), 0.0)
     assert len([*citations_of(message["content"]), text_of(message["content"])]) > 0
-    assert json.loads(b"".join(transcript.message_parts()))
-    assert Transcript.load(transcript.dump()).message_parts() == transcript.message_parts()
+    assert json.loads(b"".join(transcript.history.body.parts()))
+    assert Transcript.load(transcript.dump()).history.body.parts() == transcript.history.body.parts()

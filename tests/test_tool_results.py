@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from agentkit.errors import ToolError
 from agentkit.messages import encode
-from agentkit.tool_results import HARD_CAP, TEXT_CAP, Pieces, as_content
+from agentkit.tool_results import HARD_CAP, KEPT_FROM, TEXT_CAP, Pieces, as_content, fitted, is_long, to_content
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 TEXT = {"type": "text", "text": "hello"}
@@ -235,6 +235,26 @@ def test_any_text_can_be_sent(text: str) -> None:
         assert "\0" not in json.dumps(content, ensure_ascii=False)
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "🙂"])
+def test_what_is_long(letter: str) -> None:
+    fits = letter * (KEPT_FROM // len(letter.encode()))
+    assert not is_long(fits)
+    assert is_long(fits + letter)
+    assert not is_long([{"type": "text", "text": fits}, IMAGE])
+    assert is_long([{"type": "text", "text": fits}, IMAGE, {"type": "text", "text": letter}])
+    assert not is_long([])
+
+
+def test_what_is_whole_is_refused_or_as_it_is() -> None:
+    long = "x" * HARD_CAP
+    assert fitted(long, whole=True) is long
+    assert fitted(to_content([long[:-100], IMAGE])) != to_content([long[:-100], IMAGE])
+    assert fitted(to_content([long[:-1000], IMAGE]), whole=True) == to_content([long[:-1000], IMAGE])
+    for value in (f"{long}x", "é" * (HARD_CAP // 2 + 1), [long, IMAGE]):
+        with pytest.raises(ToolError, match="at most 16,777,216 can be sent"):
+            fitted(to_content(value), whole=True)
+
+
 # What a generator yields.
 
 
@@ -281,7 +301,7 @@ def test_pieces_are_enough_at_the_cap(piece: Any) -> None:
         if pieces.are_enough:
             break
     assert added == 17
-    content = pieces.content()
+    content = fitted(pieces.content())
     text = content if isinstance(content, str) else content[-1]["text"]
     assert text.endswith("[… stopped after 16,777,216 bytes …]")
     assert len(json.dumps(content)) < TEXT_CAP + 5000

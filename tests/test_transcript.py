@@ -291,14 +291,14 @@ def test_messages_show_open_calls_closed_and_what_waits() -> None:
 def test_two_branches_never_see_each_other() -> None:
     trunk = take(asked(), SEARCH, A)
     trunk.hold(trunk.unended()[0])
-    before = (trunk.messages(), trunk.dump(), trunk.turns, trunk.usage)
+    before = (trunk.messages(), trunk.dump(), trunk.turns, trunk.spending)
     one, other = trunk.branch(), trunk.branch()
     one.decide("1:toolu_a", Decision("allow"))
     end(one, "1").answer()
     take(one, FOUND, text("one"))
     other.begin("run_2", as_messages("other"))
     end(other, "2").answer()
-    assert (trunk.messages(), trunk.dump(), trunk.turns, trunk.usage) == before
+    assert (trunk.messages(), trunk.dump(), trunk.turns, trunk.spending) == before
     assert trunk.held()
     assert trunk.server_open == {"srvtoolu_1"}
     assert wire(one)[-2:] == [user(result("toolu_a", "1")), assistant(FOUND, text("one"))]
@@ -324,13 +324,13 @@ def test_limits_count_from_the_run_and_not_from_a_resume() -> None:
     transcript = take(asked(), A, usage={"server_tool_use": {"web_search_requests": 2}}, container={"id": "c_1"})
     end(transcript).answer()
     assert (transcript.turns, transcript.tool_calls, transcript.elapsed, transcript.run_from) == (1, 1, 2.0, 0)
-    assert transcript.usage == Usage(10, 5, web_search_requests=2)
+    assert transcript.spending.usage == Usage(10, 5, web_search_requests=2)
     transcript.begin("run_1", None)
     assert (transcript.turns, transcript.tool_calls, transcript.elapsed, transcript.run_from) == (1, 1, 2.0, 0)
     take(transcript, text("x"), container=None)
-    assert (transcript.turns, transcript.usage.output_tokens, transcript.elapsed) == (2, 10, 2.0)
+    assert (transcript.turns, transcript.spending.usage.output_tokens, transcript.elapsed) == (2, 10, 2.0)
     transcript.begin("run_2", as_messages("More"))
-    assert (transcript.turns, transcript.tool_calls, transcript.usage, transcript.elapsed) == (0, 0, Usage(), 0.0)
+    assert (transcript.turns, transcript.tool_calls, transcript.spending.usage, transcript.elapsed) == (0, 0, Usage(), 0.0)
     assert (transcript.run_id, transcript.run_from, transcript.container) == (
         "run_2",
         len(transcript.entries) - 1,

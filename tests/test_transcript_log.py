@@ -30,15 +30,15 @@ def test_large_histories_are_kept_in_slabs_and_the_bytes_are_those_of_one_join()
     for number in range(rounds):
         take(transcript, text(f"{number}"), {**A, "id": f"toolu_{number}"})
         end(transcript, "é" * 50_000).answer()
-    parts = transcript.message_parts()
+    parts = transcript.history.body.parts()
     assert len(parts) == 6
     assert all(1 << 20 <= len(part) < (1 << 20) + 100_100 for part in parts[:-1])
     joined = b"".join(parts)
     assert joined == encode(transcript.messages())
     assert len(joined) == transcript.history.body.size + len("]}]")
     branch = take(transcript.branch(), text("on"))
-    assert all(one is other for one, other in zip(branch.message_parts(), parts[:-1], strict=False)), "slabs are shared"
-    assert b"".join(branch.message_parts()).startswith(joined.removesuffix(b"]}]"))
+    assert all(one is other for one, other in zip(branch.history.body.parts(), parts[:-1], strict=False)), "slabs are shared"
+    assert b"".join(branch.history.body.parts()).startswith(joined.removesuffix(b"]}]"))
     assert check_history(transcript.messages()) == []
 
 
@@ -53,7 +53,7 @@ def test_every_append_only_adds_bytes() -> None:
                 take(transcript, text("é\u2028"), {**A, "id": f"toolu_{steps}"})
             case CallTools():
                 end(transcript)
-        after = b"".join(transcript.message_parts())
+        after = b"".join(transcript.history.body.parts())
         assert after.startswith(before)
         before = after.removesuffix(b"]}]")
         steps += 1
@@ -72,7 +72,7 @@ def test_a_dump_is_the_log_and_comes_back_whole() -> None:
     assert dump["agentkit"] == 1
     again = Transcript.load(json.loads(json.dumps(dump)))
     assert again.dump() == dump
-    assert again.message_parts() == transcript.message_parts()
+    assert again.history.body.parts() == transcript.history.body.parts()
     assert again.calls == transcript.calls
     assert state(again) == state(transcript)
 
@@ -92,7 +92,7 @@ def test_input_as_deep_as_the_parser_allows_can_be_shown_dumped_and_loaded() -> 
         deep = [deep]
     transcript = take(asked(), {**A, "input": {"x": deep}})
     assert transcript.messages()[1]["content"] == [{**A, "input": {"x": deep}}]
-    assert Transcript.load(transcript.dump()).message_parts() == transcript.message_parts()
+    assert Transcript.load(transcript.dump()).history.body.parts() == transcript.history.body.parts()
 
 
 RUN = {"entry": "run", "run_id": "r", "resume": False, "messages": [{"role": "user", "content": [text("Hi")]}]}
@@ -187,7 +187,7 @@ def test_no_dump_raises_anything_else(data: st.DataObject) -> None:
             continue
         assert next_step(transcript, Limits(), 0.0)
         assert isinstance(transcript.messages(), list)
-        assert Transcript.load(transcript.dump()).message_parts() == transcript.message_parts()
+        assert Transcript.load(transcript.dump()).history.body.parts() == transcript.history.body.parts()
 
 
 # Folds.
@@ -196,7 +196,8 @@ def test_no_dump_raises_anything_else(data: st.DataObject) -> None:
 def state(transcript: Transcript) -> dict[str, Any]:
     """Every fold, as something to compare."""
     folds = {name: value for name, value in vars(transcript).items() if name not in ("entries", "history")}
-    return {**folds, "server_open": transcript.server_open, "problems": transcript.history.problems}
+    spent = {"usage": transcript.spending.usage, "cost": transcript.spending.cost}
+    return {**folds, **spent, "server_open": transcript.server_open, "problems": transcript.history.problems}
 
 
 def recomputed(entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -215,7 +216,8 @@ def recomputed(entries: list[dict[str, Any]]) -> dict[str, Any]:
     pauses = 0
     for message in of_run:
         pauses = pauses + 1 if message["stop_reason"] == "pause_turn" else 0
-    usages = [Usage.from_wire(message["usage"]) for message in of_run]
+    spends = {entry["run"]: entry for entry in run if entry.get("operation") == "spend"}.values()
+    usages = [Usage.from_wire(message["usage"]) for message in of_run] + [Usage(**spend["usage"]) for spend in spends]
     containers = [message["container"]["id"] for message in model_turns if message["container"]]
     return {
         "run_id": [entry["run_id"] for entry in entries if entry["entry"] == "run"][-1],
@@ -225,6 +227,7 @@ def recomputed(entries: list[dict[str, Any]]) -> dict[str, Any]:
         "pauses": pauses,
         "tool_calls": sum(entry.get("state") == "started" for entry in run),
         "usage": sum(usages, Usage()),
+        "cost": None if of_run else pytest.approx(sum(spend["cost"] for spend in spends)),
         "elapsed": max([entry.get("elapsed") or 0.0 for entry in run]),
         "last": model_turns[-1] if model_turns else None,
         "container": containers[-1] if containers else None,
@@ -294,12 +297,12 @@ def test_folds_are_what_the_whole_log_says(transcript: Transcript) -> None:
 def test_a_log_loaded_at_any_entry_goes_on_as_it_was(transcript: Transcript) -> None:
     again = Transcript.load(transcript.dump())
     assert again.dump() == transcript.dump()
-    assert (state(again), again.message_parts()) == (state(transcript), transcript.message_parts())
+    assert (state(again), again.history.body.parts()) == (state(transcript), transcript.history.body.parts())
     for cut in range(1, len(transcript.entries), 5):
         part = Transcript.load({"agentkit": 1, "entries": transcript.entries[:cut]})
         for entry in transcript.entries[cut:]:
             part.append(entry)
-        assert (state(part), part.message_parts()) == (state(transcript), transcript.message_parts())
+        assert (state(part), part.history.body.parts()) == (state(transcript), transcript.history.body.parts())
 
 
 @given(transcript=logs)

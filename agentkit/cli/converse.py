@@ -17,7 +17,8 @@ from typing import Any, Protocol, Self
 
 import anyio
 
-from agentkit.agent import Agent, allow, deny
+from agentkit.agent import Agent
+from agentkit.call import allow, deny
 from agentkit.cli.problems import INTERRUPTED
 from agentkit.client import Client
 from agentkit.errors import APIError

@@ -93,9 +93,9 @@ def about_of(journal: Journal, row: RunRow) -> dict[str, Any]:
         transcript = journal.load(row.run_id)
     except (JournalError, ConfigurationError) as error:
         return {**about, "damaged": str(error)}
-    usage = transcript.usage
+    usage = transcript.spending.usage
     tokens = {"input_tokens": usage.total_tokens - usage.output_tokens, "output_tokens": usage.output_tokens}
-    spent = {"turns": transcript.turns, **tokens, "cost": transcript.cost, "seconds": transcript.elapsed}
+    spent = {"turns": transcript.turns, **tokens, "cost": transcript.spending.cost, "seconds": transcript.elapsed}
     return {**about, **spent, "calls": transcript.tool_calls, "pending_calls": len(transcript.held())}
 
 

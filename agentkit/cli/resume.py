@@ -172,7 +172,7 @@ def _decisions(
     earlier: RunResult, allowed: Sequence[str], denied: Sequence[str], edited: Sequence[str]
 ) -> dict[str, Decision]:
     """By id of the call, from what the options say; the turn in front of an id may be left out."""
-    from agentkit.agent import allow, deny, edit
+    from agentkit.call import allow, deny, edit
 
     said = [(name, allow()) for name in allowed]
     for text in denied:

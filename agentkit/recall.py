@@ -1,0 +1,58 @@
+"""What a run goes on from: a result, what its `dump()` gave, or its id in a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from agentkit.errors import ConfigurationError, RunBusy
+from agentkit.journal import Journal, question_of
+from agentkit.messages import Prompt, as_messages, encode
+from agentkit.result import RunResult
+from agentkit.transcript import Transcript
+
+__all__ = ["Earlier", "has_begun", "transcript_of"]
+
+Earlier: TypeAlias = "RunResult | Mapping[str, Any] | str"
+"""What a run goes on from: a result, what its `dump()` gave, or the id of a run in the journal."""
+
+
+def transcript_of(earlier: Earlier | Transcript | None, journal: Journal | None) -> Transcript:
+    """A log that a run can go on with.
+
+    Args:
+        earlier: What it goes on from; None is nothing.
+        journal: Where an id is looked up.
+
+    Raises:
+        ConfigurationError: It is no dump, or there is no such run, or no journal.
+        RunBusy: It goes on in another place.
+        JournalError: An entry is damaged.
+    """
+    if earlier is None:
+        return Transcript()
+    if isinstance(earlier, RunResult):
+        return earlier.transcript()
+    if isinstance(earlier, Transcript):
+        return earlier
+    if not isinstance(earlier, str):
+        return Transcript.load(earlier)
+    if journal is None:
+        raise ConfigurationError("a run id needs a journal: Agent(journal=…), or AGENTKIT_HOME")
+    transcript = journal.load(earlier)
+    if journal.is_live(journal.run(earlier)):
+        raise RunBusy(f"run {earlier} goes on in another place: wait for its end")
+    return transcript
+
+
+def has_begun(run_id: str, prompt: Prompt, journal: Journal | None) -> bool:
+    """Whether the journal has the run of this name: a question that comes twice is asked once.
+
+    Raises:
+        ConfigurationError: It has begun with another question.
+    """
+    if journal is None or not journal.has(run_id):
+        return False
+    if encode(as_messages(prompt)) != encode(question_of(journal.load(run_id))):
+        raise ConfigurationError(f"run {run_id!r} has begun with another question: give this one another run_id")
+    return True
