@@ -37,6 +37,7 @@ class Background:
         self._work = work
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
+        self._on_end: Callable[[], None] = lambda: None
         self._spawn()
 
     def _spawn(self) -> None:
@@ -47,7 +48,7 @@ class Background:
 
             self._task = asyncio.create_task(self._main())  # kept: the loop holds tasks weakly
             # A loop that ends throws a task away that has not begun, and then `_main` is never entered.
-            self._task.add_done_callback(lambda _: self._done.set())
+            self._task.add_done_callback(lambda _: self._end())
 
     async def _main(self) -> None:
         try:
@@ -58,7 +59,24 @@ class Background:
         except BaseException as error:
             self.error = error
         finally:
+            self._end()
+
+    def _end(self) -> None:
+        if not self._done.is_set():
             self._done.set()
+            self._on_end()
+
+    def on_end(self, tell: Callable[[], None]) -> None:
+        """Calls `tell` when the task has ended; to be asked for at once, before the task can begin."""
+        self._on_end = tell
+
+    def cancel(self) -> None:
+        """Cancels the task."""
+        self._scope.cancel()
+
+    async def ended(self) -> None:
+        """Waits until the task has ended."""
+        await self._done.wait()
 
     async def join(self) -> None:
         """Waits until the task has ended, and raises what it raised. Who is cancelled meanwhile leaves it alone."""
@@ -69,7 +87,7 @@ class Background:
 
     async def stop(self) -> None:
         """Cancels the task and waits until it has ended, whatever happens to the caller."""
-        self._scope.cancel()
+        self.cancel()
         with anyio.CancelScope(shield=True):
             await self._done.wait()
 

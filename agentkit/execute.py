@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from agentkit.background import Background
 from agentkit.budget import Shared
 from agentkit.call import Approve, Call
-from agentkit.errors import JournalError, ToolError
+from agentkit.errors import ToolError
 from agentkit.events import Event, ToolCall, ToolHeld, ToolProgress, ToolResult
 from agentkit.invocation import (
     MAY_HAVE_RUN,
@@ -32,6 +32,7 @@ from agentkit.invocation import (
     needs_approval,
     result_of,
 )
+from agentkit.jobs import Jobs
 from agentkit.lease import Lease
 from agentkit.messages import Block, copy_json, encode
 from agentkit.repeats import digest_of
@@ -40,12 +41,8 @@ from agentkit.tool_results import as_content
 from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Transcript
 
-if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
 __all__ = ["Calls"]
 
-_Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 _logger = logging.getLogger("agentkit.tools")
 _CODE_WAITS = 240.0
 """Seconds that a call from code may take, results on their way included: after 270 the code gets a TimeoutError.
@@ -109,12 +106,7 @@ class Calls:
         self._threads = anyio.CapacityLimiter(4 * limits.max_parallel_tools)
         self._early: dict[str, _Early] = {}
         self._answer_by = inf  # what code waits for
-        self._background: Background | None = None
-        self._group: TaskGroup | None = None
-        self._jobs: list[_Job] = []  # until the group is open
-        self._failed: JournalError | None = None
-        self._events: deque[Event] = deque()
-        self._wake = anyio.Event()
+        self._jobs = Jobs()
 
     def offer(self, block: Block) -> None:
         """Starts a complete `tool_use` of a turn that still streams, if it is safe to: a valid call of a read tool."""
@@ -127,7 +119,7 @@ class Calls:
             return
         early = self._early[str(block.get("id"))] = _Early(block)
         call = Call(self._transcript.call_id(str(block.get("id"))), block)  # once the turn is taken, the id is another
-        self._submit(partial(self._run_early, early, call, tool, arguments))
+        self._jobs.start(partial(self._run_early, early, call, tool, arguments))
 
     def forget_early(self) -> None:
         """Stops what was started for a turn that failed, or that runs no calls."""
@@ -146,60 +138,20 @@ class Calls:
             if toolset := call.block.get("toolset_name"):
                 toolsets.setdefault(str(toolset), []).append(call)
             else:
-                self._submit(partial(self._run, call))
+                self._jobs.start(partial(self._run, call))
         for members in toolsets.values():
-            self._submit(partial(self._run_in_order, members))
+            self._jobs.start(partial(self._run_in_order, members))
         left = len(calls)
         while left:
-            event = await self._next_event()
+            event = await self._jobs.next_event()
             left -= isinstance(event, ToolResult | ToolHeld)
             yield event
         self._early.clear()
         self._answer_by = inf
 
     async def aclose(self) -> None:
-        """Cancels what still runs and waits for it to be written down."""
-        if self._background:
-            background, self._background = self._background, None
-            await background.stop()
-
-    def _submit(self, job: _Job) -> None:
-        job = partial(self._watched, job)
-        if self._group is not None:
-            self._group.start_soon(job)
-            return
-        self._jobs.append(job)
-        if self._background is None:
-            self._background = Background(self._work)
-
-    async def _work(self) -> None:
-        try:
-            async with anyio.create_task_group() as self._group:
-                for job in self._jobs:
-                    self._group.start_soon(job)
-                await anyio.sleep_forever()
-        finally:
-            self._group = None
-            self._wake.set()
-
-    async def _watched(self, job: _Job) -> None:
-        """What the journal can't take ends the run, and not at once the calls beside it."""
-        try:
-            await job()
-        except JournalError as error:
-            self._failed = error
-            self._wake.set()
-
-    async def _next_event(self) -> Event:
-        # Not a memory object stream: that costs a turn of the event loop for every event.
-        while not self._events:
-            if self._failed:
-                raise self._failed
-            if self._background is None or self._background.error is not None:
-                raise (self._background and self._background.error) or RuntimeError("the run's tools were stopped")
-            self._wake = anyio.Event()
-            await self._wake.wait()
-        return self._events.popleft()
+        """Cancels what still runs and waits for it to be written down; what does not end in time is given up."""
+        await self._jobs.aclose()
 
     async def _run_in_order(self, calls: Sequence[Call]) -> None:
         """Calls of one toolset: what follows a failure is not run. Source: messages-api.md section 9."""
@@ -259,19 +211,26 @@ class Calls:
                 self._end(call, Ended("not_run", "The run was stopped before this call, so it has not run."))
                 raise
         call = self._transcript.calls[call.call_id]
-        self._emit(ToolCall(call.call_id, tool.name, copy_json(input_of(call))))
+        self._jobs.emit(ToolCall(call.call_id, tool.name, copy_json(input_of(call))))
         began = anyio.current_time()
+        watch = self._jobs.watch(began + self._seconds(tool, call), partial(self._give_up, call, tool))
         try:
             ended = await enter()
         except anyio.get_cancelled_exc_class():
-            text = f"The run was stopped while this call ran. {MAY_HAVE_RUN}"
-            self._end(call, Ended("cancelled", text, anyio.current_time() - began))
+            if not watch.is_given_up:
+                text = f"The run was stopped while this call ran. {MAY_HAVE_RUN}"
+                self._end(call, Ended("cancelled", text, anyio.current_time() - began))
             raise
+        finally:
+            self._jobs.unwatch(watch)
+        if watch.is_given_up:
+            await self._keep_late(call, ended)
+            return
         event = self._note(call, ended)
         if lease:
             with anyio.CancelScope(shield=True):
                 await lease.commit_result()
-        self._emit(event)
+        self._jobs.emit(event)
 
     async def _run_early(self, early: _Early, call: Call, tool: Tool, arguments: dict[str, Any]) -> None:
         with early.scope:
@@ -285,9 +244,7 @@ class Calls:
         return early.ended
 
     async def _call(self, tool: Tool, call: Call, arguments: dict[str, Any]) -> Ended:
-        seconds = self._timeout if tool.timeout is None else tool.timeout
-        if from_code := is_from_code(call.block):
-            seconds = min(seconds, _CODE_WAITS, max(self._answer_by - anyio.current_time(), 0))
+        seconds = self._seconds(tool, call)
         return await invoke(
             tool,
             self._told(tool, call, anyio.current_time() + seconds),
@@ -295,8 +252,33 @@ class Calls:
             seconds=seconds,
             threads=self._threads,
             available=self._available,
-            whole=from_code,
+            whole=is_from_code(call.block),
         )
+
+    def _seconds(self, tool: Tool, call: Call) -> float:
+        """How long a call may run."""
+        seconds = self._timeout if tool.timeout is None else tool.timeout
+        if is_from_code(call.block):
+            return min(seconds, _CODE_WAITS, max(self._answer_by - anyio.current_time(), 0))
+        return seconds
+
+    def _give_up(self, call: Call, tool: Tool, is_late: bool) -> None:
+        """Ends a call whose tool does not stop. Source: faults.md, C2, X8 and X20."""
+        _logger.warning("tool %s goes on though it was cancelled: its call is given up", tool.name)
+        if is_late:
+            text = f"Timed out after {self._seconds(tool, call):.6g} seconds, and did not stop then. {MAY_HAVE_RUN}"
+            self._end(call, Ended("timed_out", text))
+        else:
+            text = f"The run was stopped while this call ran, and it did not stop then. {MAY_HAVE_RUN}"
+            self._end(call, Ended("cancelled", text))
+
+    async def _keep_late(self, call: Call, ended: Ended) -> None:
+        """What a call has come to after it was given up: never part of the log."""
+        _logger.warning("%s has ended (%s) after its call was given up", call.call_id, ended.outcome)
+        if self._lease:
+            result = result_of(call, ended, repeated=False)
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._lease.keep_late, call.call_id, ended.outcome, result)
 
     def _told(self, tool: Tool, call: Call, deadline: float) -> RunContext[Any]:
         known = self._transcript.calls.get(call.call_id)  # what runs early has no turn yet
@@ -314,7 +296,7 @@ class Calls:
         )
 
     async def _left_behind(self, tool: Tool, call: Call) -> Ended | None:
-        seconds = self._timeout if tool.timeout is None else tool.timeout
+        seconds = self._seconds(tool, call)
         ctx = self._told(tool, call, anyio.current_time() + seconds)
         return await left_behind(tool, ctx, call, seconds=seconds, threads=self._threads)
 
@@ -340,10 +322,10 @@ class Calls:
             self._transcript.hold(call, **({"tool": tool.digest} if tool else {}))
         if self._lease:
             await self._lease.commit(False)
-        self._emit(ToolHeld(call.call_id, name, copy_json(call.block.get("input"))))
+        self._jobs.emit(ToolHeld(call.call_id, name, copy_json(call.block.get("input"))))
 
     def _end(self, call: Call, ended: Ended) -> None:
-        self._emit(self._note(call, ended))
+        self._jobs.emit(self._note(call, ended))
 
     def _note(self, call: Call, ended: Ended) -> Event:
         """Writes down how a call ended."""
@@ -356,14 +338,10 @@ class Calls:
         size = len(content.encode() if isinstance(content, str) else encode(content))
         return ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, copy_json(block))
 
-    def _emit(self, event: Event) -> None:
-        self._events.append(event)
-        self._wake.set()
-
     def _progress(self, call_id: str, name: str, text: str) -> None:
         call = self._transcript.calls.get(call_id)
         if call and call.state == "started":  # what runs early has no turn yet, and a thread may outlive its call
-            self._emit(ToolProgress(call_id, name, text))
+            self._jobs.emit(ToolProgress(call_id, name, text))
 
     def _unknown_tool(self, name: str) -> str:
         import difflib

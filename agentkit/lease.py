@@ -17,7 +17,7 @@ import anyio
 from anyio import to_thread
 
 from agentkit.errors import JournalError, LeaseLost
-from agentkit.messages import encode
+from agentkit.messages import Block, encode
 from agentkit.store import Lines, RunRow, Store, digest_of
 from agentkit.transcript import Transcript
 
@@ -110,6 +110,11 @@ class Lease:
         """
         async with self._turn:
             await to_thread.run_sync(self.leave, state, detail, limiter=self._threads)
+
+    def keep_late(self, call_id: str, outcome: str, result: Block) -> None:
+        """Keeps what a call came to after it was given up, beside the run."""
+        entry = {"entry": "call", "call": call_id, "state": "ended", "outcome": outcome, "result": result}
+        self._store.orphan(replace(self._row, updated=self._clock()), list(chained([entry], b"")))
 
     def leave(self, state: str, detail: str | None) -> None:
         """As `release`, for a caller that has no event loop."""

@@ -219,9 +219,8 @@ async def test_a_fault_of_the_log_ends_the_run_loudly(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(world.transcript, "start", full)
     async with world.calls() as calls:
-        with pytest.raises(BaseExceptionGroup) as caught:
+        with pytest.raises(OSError, match="disk full"):
             await world.drain(calls)
-    assert caught.group_contains(OSError, match="disk full")
 
 
 # Any schedule
@@ -350,6 +349,6 @@ async def test_C2_what_was_not_entered_before_the_end_of_the_run_is_not_entered(
     world.commit()
     async with world.calls() as calls:
         for call in world.transcript.unended():
-            calls._submit(partial(calls._run, call))
+            calls._jobs.start(partial(calls._run, call))
     assert entered == []
     assert [call.state for call in world.transcript.calls.values()] == ["open"]

@@ -1,0 +1,158 @@
+"""Jobs of a run: tools that do not stop when they are told to are given up, and what they come to is kept aside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from calls import World
+from runs import agent_for, until
+from scripted import reply, text, tool_use
+
+from agentkit import Journal, Tool, tool
+from agentkit.jobs import GRACE, Jobs
+from agentkit.rules import check_history
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert GRACE == 5
+    monkeypatch.setattr("agentkit.jobs.GRACE", 0.1)
+
+
+class Stubborn:
+    """A tool that goes on when it is cancelled, until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.free = anyio.Event()
+
+    def tool(self, **options: Any) -> Tool:
+        @tool(**options)
+        async def act() -> str:
+            """Acts."""
+            self.entered += 1
+            with anyio.CancelScope(shield=True):
+                await self.free.wait()
+            return "acted"
+
+        return act
+
+
+@pytest.fixture
+def stubborn() -> Stubborn:
+    return Stubborn()
+
+
+async def test_X8_a_call_that_does_not_stop_at_its_deadline_is_given_up(stubborn: Stubborn) -> None:
+    @tool
+    async def sibling() -> str:
+        """Is not disturbed."""
+        return "fine"
+
+    world = World([stubborn.tool(timeout=0.05), sibling], [tool_use("act"), tool_use("sibling", id="toolu_2")])
+    world.commit()
+    async with world.calls() as calls:
+        with anyio.fail_after(5):
+            await world.drain(calls)
+        assert world.outcomes == ["done", "timed_out"]
+        log = len(world.transcript.entries)
+        stubborn.free.set()
+        await until(lambda: not calls._jobs._tasks)
+        assert len(world.transcript.entries) == log, "what comes late is no part of the log"
+    first, second = world.answer()
+    assert first["content"].startswith("Timed out after 0.05 seconds, and did not stop then. The outcome is unknown")
+    assert second["content"] == "fine"
+
+
+async def test_C2_a_call_that_does_not_stop_with_its_run_is_given_up(stubborn: Stubborn) -> None:
+    world = World([stubborn.tool()], [tool_use("act")])
+    world.commit()
+    began = anyio.current_time()
+    async with world.calls() as calls:
+
+        async def drain() -> None:
+            await world.drain(calls)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(drain)
+            await until(lambda: stubborn.entered == 1)
+            group.cancel_scope.cancel()
+        with anyio.fail_after(5):
+            await calls.aclose()
+        assert anyio.current_time() - began < 2
+        assert world.outcomes == ["cancelled"]
+        stubborn.free.set()
+        await until(lambda: not calls._jobs._tasks)
+    (block,) = world.answer()
+    assert "did not stop then. The outcome is unknown" in block["content"]
+
+
+async def test_a_call_that_stops_within_the_grace_says_itself_how_it_ended() -> None:
+    @tool(timeout=0.01)
+    async def act() -> str:
+        """Needs a moment to stop."""
+        try:
+            await anyio.sleep(60)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.03)
+        raise AssertionError
+
+    world = World([act], [tool_use("act")])
+    (block,) = await world.run()
+    assert block["content"].startswith("Timed out after 0.01 seconds. The outcome")
+
+
+@pytest.mark.parametrize("ends", ["deadline", "cancel"])
+async def test_X20_what_comes_late_is_kept_beside_the_run(tmp_path: Path, stubborn: Stubborn, ends: str) -> None:
+    journal = Journal(tmp_path / "runs.db")
+    script = [reply(tool_use("act")), reply(text("Well."))][: 2 if ends == "deadline" else 1]
+    made = stubborn.tool(effect="write", timeout=0.05 if ends == "deadline" else 60)
+    async with agent_for(script, made, journal=journal) as (agent, _):
+        async with agent.stream("Go.") as run, anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                await until(lambda: stubborn.entered == 1)
+                run.cancel()
+
+            if ends == "cancel":
+                group.start_soon(cancel)
+            async for _ in run:
+                pass
+        assert run.result.finish.reason == ("end_turn" if ends == "deadline" else "cancelled")
+        assert check_history(run.result.messages) == []
+        assert journal.orphans(run.run_id) == []
+        stubborn.free.set()
+        await until(lambda: bool(journal.orphans(run.run_id)))
+        (orphan,) = journal.orphans(run.run_id)
+        assert (orphan["call"], orphan["outcome"], orphan["result"]["content"]) == ("1:toolu_1", "done", "acted")
+        assert journal.load(run.run_id).dump() == run.result.dump()
+    journal.close()
+
+
+async def test_a_job_that_fails_ends_the_wait() -> None:
+    jobs = Jobs()
+
+    async def fail() -> None:
+        raise OSError("disk full")
+
+    jobs.start(fail)
+    with pytest.raises(OSError, match="disk full"):
+        await jobs.next_event()
+    await jobs.aclose()
+
+
+async def test_without_a_job_there_is_nothing_to_wait_for() -> None:
+    jobs = Jobs()
+
+    async def end() -> None:
+        pass
+
+    jobs.start(end)
+    with pytest.raises(RuntimeError, match="the run's tools were stopped"):
+        await jobs.next_event()
