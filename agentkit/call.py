@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -21,11 +22,20 @@ class Decision:
     action: Literal["allow", "deny", "edit"]
     reason: str = ""
     input: dict[str, Any] | None = None
+    until: float | None = None
 
 
-def allow() -> Decision:
-    """Lets a held call run."""
-    return Decision("allow")
+VALID_SECONDS = 3600.0
+"""How long a call may begin after it was allowed: the process may have died meanwhile, and the world changed."""
+
+
+def allow(*, until: float | None = None) -> Decision:
+    """Lets a held call run, once.
+
+    Args:
+        until: When it must have begun, in seconds since 1970, or it is held again; an hour from now if not given.
+    """
+    return Decision("allow", until=_until(until))
 
 
 def deny(reason: str = "") -> Decision:
@@ -33,13 +43,21 @@ def deny(reason: str = "") -> Decision:
     return Decision("deny", reason)
 
 
-def edit(input: dict[str, Any]) -> Decision:  # noqa: A002
-    """Lets a held call run with another input; the model is told so.
+def edit(input: dict[str, Any], *, until: float | None = None) -> Decision:  # noqa: A002
+    """Lets a held call run, once, with another input; the model is told so.
+
+    Args:
+        input: What it runs with.
+        until: As for `allow`.
 
     Raises:
         ConfigurationError: It has something that JSON has not.
     """
-    return Decision("edit", input=json.loads(encode(input)))
+    return Decision("edit", input=json.loads(encode(input)), until=_until(until))
+
+
+def _until(until: float | None) -> float:
+    return time.time() + VALID_SECONDS if until is None else until
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -184,7 +185,7 @@ class Calls:
             return
         try:
             arguments = tool.validate(input_of(call))
-            held = call.state != "started" and await needs_approval(tool, call, arguments)
+            held = call.state != "started" and await needs_approval(tool, call, arguments, self._now())
         except ToolError as error:
             self._end(call, Ended("failed", broken_input(call) or as_content(error.content)))
             return
@@ -254,6 +255,9 @@ class Calls:
             available=self._available,
             whole=is_from_code(call.block),
         )
+
+    def _now(self) -> float:
+        return self._lease.now() if self._lease else time.time()
 
     def _seconds(self, tool: Tool, call: Call) -> float:
         """How long a call may run."""

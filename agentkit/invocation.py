@@ -156,10 +156,18 @@ def is_denied(call: Call) -> bool:
     return call.decision is not None and call.decision.action == "deny"
 
 
-async def needs_approval(tool: Tool, call: Call, arguments: dict[str, Any]) -> bool:
-    """Whether a human must decide on a call: those that have none yet, or one on another tool of this name."""
+async def needs_approval(tool: Tool, call: Call, arguments: dict[str, Any], now: float) -> bool:
+    """Whether a human must decide on a call: there is no decision, or it was on another tool, or its time is over.
+
+    Args:
+        tool: The tool of that name now.
+        call: The call.
+        arguments: What the tool would run with.
+        now: In seconds since 1970.
+    """
     if call.decision is not None:
-        return call.tool not in (None, tool.digest)
+        until = call.decision.until
+        return call.tool not in (None, tool.digest) or (until is not None and until < now)
     if not callable(tool.needs_approval):
         return tool.needs_approval
     try:

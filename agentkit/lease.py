@@ -53,6 +53,10 @@ class Lease:
         self._threads = anyio.CapacityLimiter(2)  # of its own: tools can keep all others busy
         self._note(())
 
+    def now(self) -> float:
+        """Seconds since 1970, as the store has them."""
+        return self._clock()
+
     async def commit(self, durable: bool) -> None:
         """Stores what the log has since. Those who come while others write find it written.
 

@@ -176,7 +176,7 @@ class Transcript:
             held = ", ".join(call.call_id for call in self.held()) or "none"
             raise ConfigurationError(f"no call {call_id!r} waits for a decision (waiting: {held})")
         entry = {"entry": "decision", "call": call_id, "action": decision.action}
-        self.append({**entry, "reason": decision.reason, "input": decision.input})
+        self.append({**entry, "reason": decision.reason, "input": decision.input, "until": decision.until})
 
     def operate(self, operation: str, **about: Any) -> None:
         """Writes an operation: see the top of this file."""
@@ -349,7 +349,7 @@ class Transcript:
     def _on_decision(self, entry: dict[str, Any]) -> None:
         if entry["action"] not in ("allow", "deny", "edit"):
             raise ValueError("a decision is allow, deny or edit")
-        decision = Decision(entry["action"], entry.get("reason") or "", entry.get("input"))
+        decision = Decision(entry["action"], entry.get("reason") or "", entry.get("input"), entry.get("until"))
         self.calls[entry["call"]] = replace(self.calls[entry["call"]], decision=decision)
 
     def _on_operation(self, entry: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -185,3 +186,33 @@ async def test_a_reason_with_half_a_character_is_sent_without_it() -> None:
         done = await agent.resume(result, decisions={"1:toolu_a": deny("No \ud800."), "1:toolu_c": allow()})
     assert done.text == "Done."
     assert results(server.requests[1])["toolu_a"] == "The user declined this call. No \ufffd."
+
+
+async def test_P17_a_decision_whose_time_is_over_is_asked_for_again() -> None:
+    done = []
+
+    @tool(needs_approval=True)
+    def pay(amount: int) -> str:
+        """Pays."""
+        done.append(amount)
+        return "paid"
+
+    script = [reply(tool_use("pay", amount=5)), reply(text("Done."))]
+    async with agent_for(script, pay) as (agent, _):
+        held = await agent.run("Pay.")
+        (call,) = held.pending
+        for late in (allow(until=time.time() - 1), edit({"amount": 1}, until=0)):
+            held = await agent.resume(held, decisions={call.call_id: late})
+            assert held.finish.reason == "needs_approval"
+            assert [pending.call_id for pending in held.pending] == [call.call_id]
+        assert done == []
+        result = await agent.resume(held, decisions={call.call_id: allow(until=time.time() + 60)})
+        assert result.text == "Done."
+        assert done == [5]
+
+
+async def test_a_decision_is_valid_for_an_hour() -> None:
+    for decision in (allow(), edit({})):
+        assert decision.until is not None
+        assert 3590 < decision.until - time.time() < 3601
+    assert deny().until is None

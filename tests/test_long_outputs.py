@@ -295,6 +295,13 @@ def test_search_in_a_long_line(outputs: Outputs) -> None:
     assert "start_line=1, start_column=13001 searches on" in again
 
 
+def test_a_match_across_the_end_of_a_place_is_one_more(outputs: Outputs) -> None:
+    name = outputs.keep("r", "x" * 100 + "needle" + "x" * 891 + "needle" + "x" * 2000)
+    first, second = outputs.read_output(name, pattern="needle").splitlines()[1:]
+    assert first.endswith("xnee")
+    assert second.startswith("1:1001: dlex")
+
+
 @pytest.mark.parametrize("gap", [0, 1, 493, 494, 499, 500, 994, 995, 1000, 1494])
 def test_no_match_is_cut_in_two(outputs: Outputs, gap: int) -> None:
     name = outputs.keep("r", "x" * gap + "needle" + "x" * 2000)

@@ -330,7 +330,12 @@ def test_limits_count_from_the_run_and_not_from_a_resume() -> None:
     take(transcript, text("x"), container=None)
     assert (transcript.turns, transcript.spending.usage.output_tokens, transcript.elapsed) == (2, 10, 2.0)
     transcript.begin("run_2", as_messages("More"))
-    assert (transcript.turns, transcript.tool_calls, transcript.spending.usage, transcript.elapsed) == (0, 0, Usage(), 0.0)
+    assert (transcript.turns, transcript.tool_calls, transcript.spending.usage, transcript.elapsed) == (
+        0,
+        0,
+        Usage(),
+        0.0,
+    )
     assert (transcript.run_id, transcript.run_from, transcript.container) == (
         "run_2",
         len(transcript.entries) - 1,
