@@ -20,7 +20,7 @@ from agentkit.loop import begin
 from agentkit.messages import Block, Prompt, as_messages
 from agentkit.options import RunOptions, refuse_unknown
 from agentkit.parameters import Parameters
-from agentkit.recall import Earlier, has_begun, transcript_of
+from agentkit.recall import Earlier, has_begun, last_of, transcript_of
 from agentkit.request import Request
 from agentkit.result import RunResult
 from agentkit.run import Run
@@ -126,7 +126,7 @@ class Agent:
             APIError: The endpoint failed; its `.result` can be resumed.
             TranscriptError: The API would refuse the messages.
         """
-        return await self._start(prompt, await self._loaded(after), {}, options, stream=None).drain()
+        return await self._start(prompt, await self._loaded(after, options), {}, options, stream=None).drain()
 
     def stream(
         self,
@@ -186,8 +186,10 @@ class Agent:
         finish = earlier.finish if isinstance(earlier, RunResult) else next_step(transcript, Limits(), 0.0)
         assert isinstance(finish, Finish)
         if self._journal:
+            row = self._journal.run(transcript.run_id) if self._journal.has(transcript.run_id) else None
             transcript.begin(os.urandom(16).hex(), None, asks=transcript.asked)
-            await (await self._journal.take_up(transcript)).release(finish.reason, "compacted")
+            lease = await self._journal.take_up(transcript, row.session if row else None)
+            await lease.release(finish.reason, "compacted")
         return RunResult(transcript, finish, self._blueprint.output)
 
     def run_sync(self, prompt: Prompt, *, after: Earlier | None = None, **options: Unpack[RunOptions]) -> RunResult:
@@ -250,11 +252,14 @@ class Agent:
         *,
         stream: bool | None,
     ) -> Run:
-        if prompt is None and after is None:
+        if prompt is None and after is None and "session" not in options:
             raise ConfigurationError("give a prompt, or with after= the run to resume")
         refuse_unknown(options)
         within = options.get("within")
         client, journal = self._client_for(options), self._journal or (within.shared.journal if within else None)
+        session = options.get("session")
+        if session and after is None:
+            after = last_of(session, journal)
         run_id = options.get("run_id") or self._new_run_id(prompt, within)
         if prompt is not None and has_begun(run_id, prompt, journal):
             prompt, after = None, run_id
@@ -277,6 +282,7 @@ class Agent:
             output=self._blueprint.output,
             approve=options.get("approve") or (within.shared.approve if within else None),
             journal=journal,
+            session=session,
             within=within,
         )
 
@@ -306,8 +312,13 @@ class Agent:
             known=client.known_model(self.model) if client else None,
         )
 
-    async def _loaded(self, earlier: Earlier | None) -> Earlier | Transcript | None:
+    async def _loaded(
+        self, earlier: Earlier | None, options: RunOptions | None = None
+    ) -> Earlier | Transcript | None:
         """Reads a run's log in a thread, since a long one takes a while."""
+        session = (options or {}).get("session")
+        if earlier is None and session:
+            earlier = await to_thread.run_sync(last_of, session, self._journal)
         if not isinstance(earlier, str):
             return earlier
         return await to_thread.run_sync(transcript_of, earlier, self._journal)

@@ -68,13 +68,14 @@ async def content_of(
         on_loop: Whether it is called on the event loop; else in a thread, which a cancelled call leaves behind.
         threads: The limit for threads.
         report: Where progress goes.
-        whole: As for `fitted`.
+        whole: As for `fitted`; nothing is kept then, errors are cut.
         keep: As for `fitted`; it is called in a thread.
 
     Raises:
         ToolError: The function raised it, or returned what can't be sent.
     """
     in_thread = partial(anyio.to_thread.run_sync, limiter=threads, abandon_on_cancel=True)
+    keep = None if whole else keep
 
     async def fit_here(content: str | list[Block], whole: bool = whole) -> str | list[Block]:
         fit = partial(fitted, whole=whole, keep=keep)

@@ -70,6 +70,10 @@ class Journal:
             raise ConfigurationError(f"there is no run {run_id!r} in the journal")
         return row
 
+    def last(self, session: str) -> RunRow | None:
+        """The last run of a session; None where it has none yet."""
+        return self._store.last(session)
+
     def load(self, run_id: str) -> Transcript:
         """The log of a run, as far as it is written.
 
@@ -154,15 +158,19 @@ class Journal:
         self._store.cut(rest, list(chained(transcript.entries[at:], digest)), dead=dead)
         return row.length - at
 
-    async def take_up(self, transcript: Transcript) -> Lease:
+    async def take_up(self, transcript: Transcript, session: str | None = None) -> Lease:
         """The right to write a run, taken and stored with what the log has so far.
 
+        Args:
+            transcript: The log.
+            session: The conversation that a new run is a part of.
+
         Raises:
-            RunBusy: Another process has it, or has gone on with it.
+            RunBusy: Another process has it, or has gone on with it or its session.
         """
         holder = new_holder()
         try:
-            return await to_thread.run_sync(self._take_up, transcript, holder)
+            return await to_thread.run_sync(self._take_up, transcript, holder, session)
         except BaseException:
             release_holder(holder)
             raise
@@ -171,8 +179,10 @@ class Journal:
         """Ends the connection to the store."""
         self._store.close()
 
-    def _take_up(self, transcript: Transcript, holder: str) -> Lease:
-        now = self._clock()
+    def _take_up(self, transcript: Transcript, holder: str, session: str | None = None) -> Lease:
+        now, held = self._clock(), self._store.run(transcript.run_id)
+        session = held.session if held else session
+        last = self._store.last(session) if session else None
         before, length, digest = self._known(transcript.stored or self._dumped(transcript))
         row = RunRow(
             run_id=transcript.run_id,
@@ -188,10 +198,10 @@ class Journal:
             epoch=1,
             holder=holder,
             expires=now + LEASE_SECONDS,
+            session=session,
         )
         lines = list(chained(transcript.entries[length:], digest))
-        held = self._store.run(row.run_id)
-        dead = held.holder if held and is_dead(held.holder) else None
+        dead = next((known.holder for known in (held, last) if known and is_dead(known.holder)), None)
         epoch = self._store.claim(row, lines, dead=dead)
         row = replace(row, epoch=epoch, length=len(transcript.entries))
         return Lease(self._store, self._clock, transcript, row, lines[-1][1])

@@ -30,6 +30,7 @@ class RunOptions(TypedDict, total=False):
             held.
         run_id: Names the run. One that the journal knows is not begun twice: asked the same again, it goes on, or gives
             its answer again.
+        session: Names a conversation in the journal: a run goes on where its last one has ended, one run at a time.
         within: The call of a tool that this run is a part of. It shares budget and deadline of the run above it, and
             unless it has its own also client, journal, `deps` and `approve`. When the call runs again after its process
             died, the run goes on.
@@ -42,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     tools: Iterable[AnyTool]
     approve: Approve
     run_id: str
+    session: str
     within: RunContext[Any]
 
 

@@ -11,7 +11,7 @@ from agentkit.messages import Prompt, as_messages, encode
 from agentkit.result import RunResult
 from agentkit.transcript import Transcript
 
-__all__ = ["Earlier", "has_begun", "transcript_of"]
+__all__ = ["Earlier", "has_begun", "last_of", "transcript_of"]
 
 Earlier: TypeAlias = "RunResult | Mapping[str, Any] | str"
 """What a run goes on from: a result, what its `dump()` gave, or the id of a run in the journal."""
@@ -43,6 +43,18 @@ def transcript_of(earlier: Earlier | Transcript | None, journal: Journal | None)
     if journal.is_live(journal.run(earlier)):
         raise RunBusy(f"run {earlier} goes on in another place: wait for its end")
     return transcript
+
+
+def last_of(session: str, journal: Journal | None) -> str | None:
+    """The id of the last run of a session, None where it has none yet.
+
+    Raises:
+        ConfigurationError: There is no journal.
+    """
+    if journal is None:
+        raise ConfigurationError("a session needs a journal: Agent(journal=…), or AGENTKIT_HOME")
+    last = journal.last(session)
+    return last.run_id if last else None
 
 
 def has_begun(run_id: str, prompt: Prompt, journal: Journal | None) -> bool:

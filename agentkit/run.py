@@ -63,6 +63,7 @@ class Run:
         output: Output[Any] | None,
         approve: Approve | None = None,
         journal: Journal | None = None,
+        session: str | None = None,
         within: RunContext[Any] | None = None,
     ) -> None:
         self.run_id = transcript.run_id
@@ -75,6 +76,7 @@ class Run:
         self._output = output
         self._approve = approve
         self._journal = journal
+        self._session = session
         self._within = within
         self._lease: Lease | None = None
         self._events: AsyncGenerator[Event | Finish] | None = None
@@ -86,7 +88,7 @@ class Run:
             raise ConfigurationError("a run is entered once: begin another, or resume it")
         budget = self._new_budget()
         if self._journal:
-            self._lease = await self._journal.take_up(self._transcript)
+            self._lease = await self._journal.take_up(self._transcript, self._session)
         self._budget = budget
         began = anyio.current_time() - self._transcript.elapsed
 

@@ -20,12 +20,12 @@ from weakref import finalize
 
 from agentkit.errors import ConfigurationError, JournalError, LeaseLost, RunBusy
 
-__all__ = ["Lines", "RunRow", "SqliteStore", "Store", "digest_of"]
+__all__ = ["Lines", "RunRow", "SqliteStore", "Store", "check_last", "digest_of"]
 
 Lines = Sequence[tuple[bytes, bytes]]
 """Entries in JSON, each with its digest."""
 
-_FORMAT = 1
+_FORMAT = 2
 _APPLICATION = 0x61676B31  # "agk1"
 _LOCKED_SECONDS = 5.0
 _LOCKED_TRIES = 3
@@ -33,9 +33,10 @@ _SCHEMA = """
 CREATE TABLE runs (
   run_id TEXT PRIMARY KEY, parent TEXT, parent_length INTEGER NOT NULL, model TEXT NOT NULL, title TEXT NOT NULL,
   state TEXT NOT NULL, detail TEXT, created REAL NOT NULL, updated REAL NOT NULL, length INTEGER NOT NULL,
-  epoch INTEGER NOT NULL, holder TEXT, expires REAL NOT NULL
+  epoch INTEGER NOT NULL, holder TEXT, expires REAL NOT NULL, session TEXT
 ) STRICT;
 CREATE INDEX runs_updated ON runs (updated);
+CREATE INDEX runs_session ON runs (session);
 CREATE TABLE entries (
   run_id TEXT NOT NULL, seq INTEGER NOT NULL, entry BLOB NOT NULL, digest BLOB NOT NULL, written REAL NOT NULL,
   PRIMARY KEY (run_id, seq)
@@ -44,6 +45,8 @@ CREATE TABLE orphans (
   run_id TEXT NOT NULL, epoch INTEGER NOT NULL, entry BLOB NOT NULL, written REAL NOT NULL
 ) STRICT;
 """
+# What makes of a file of each older format one of the next.
+_MIGRATIONS = {1: ("ALTER TABLE runs ADD COLUMN session TEXT", "CREATE INDEX runs_session ON runs (session)")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class RunRow:
         epoch: How many times it was taken up.
         holder: Who goes on with it; None when it rests.
         expires: Until when the holder has it, unless it is written before.
+        session: The conversation that it is a part of, where that has a name.
     """
 
     run_id: str
@@ -79,6 +83,7 @@ class RunRow:
     epoch: int
     holder: str | None
     expires: float
+    session: str | None = None
 
 
 class Store(Protocol):
@@ -96,7 +101,8 @@ class Store(Protocol):
             The epoch.
 
         Raises:
-            RunBusy: Another holder has it, or it is longer or shorter than that.
+            RunBusy: Another holder has it, or it is longer or shorter than that; or the last run of its session is
+                neither this one nor its parent, or has another holder.
         """
 
     def append(self, row: RunRow, lines: Lines, *, durable: bool) -> None:
@@ -134,6 +140,9 @@ class Store(Protocol):
 
     def runs(self, limit: int, state: str | None = None) -> list[RunRow]:
         """The newest runs, or those of one state, the last one written first."""
+
+    def last(self, session: str) -> RunRow | None:
+        """The last run that began in a session."""
 
     def lines(self, run_id: str, start: int, stop: int) -> list[tuple[bytes, bytes]]:
         """Its own entries from `start` to before `stop`, without those of its parent."""
@@ -181,6 +190,8 @@ class SqliteStore:
         """See `Store`."""
         with self._transaction(durable=False) as db:
             known = self._row(db, row.run_id)
+            if row.session is not None:
+                check_last(self._last(db, row.session), row, dead)
             if known is None:
                 db.execute(_INSERT, astuple(row))
             else:
@@ -231,6 +242,11 @@ class SqliteStore:
             found = db.execute(_SELECT + of_state, (state, limit))
             return [RunRow(*values) for values in found]
 
+    def last(self, session: str) -> RunRow | None:
+        """See `Store`."""
+        with self._reading() as db:
+            return self._last(db, session)
+
     def lines(self, run_id: str, start: int, stop: int) -> list[tuple[bytes, bytes]]:
         """See `Store`."""
         with self._reading() as db:
@@ -259,6 +275,10 @@ class SqliteStore:
         values = db.execute(_SELECT + " WHERE run_id = ?", (run_id,)).fetchone()
         return RunRow(*values) if values else None
 
+    def _last(self, db: sqlite3.Connection, session: str) -> RunRow | None:
+        values = db.execute(_SELECT + " WHERE session = ? ORDER BY rowid DESC LIMIT 1", (session,)).fetchone()
+        return RunRow(*values) if values else None
+
     def _prepare(self) -> None:
         """Checks what the file is, and makes its tables where it is new."""
         with self._transaction(durable=True) as db:
@@ -274,7 +294,11 @@ class SqliteStore:
                 for statement in _SCHEMA.split(";"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {_APPLICATION}")
-                db.execute(f"PRAGMA user_version = {_FORMAT}")
+            else:
+                for older in range(version, _FORMAT):
+                    for statement in _MIGRATIONS[older]:
+                        db.execute(statement)
+            db.execute(f"PRAGMA user_version = {_FORMAT}")
         _patiently(self._db, "PRAGMA journal_mode = WAL")
 
     @contextmanager
@@ -326,7 +350,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 _SELECT = "SELECT * FROM runs"
-_INSERT = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def digest_of(before: bytes, entry: bytes) -> bytes:
@@ -339,6 +363,25 @@ def _check_free(known: RunRow, row: RunRow, dead: str | None) -> None:
         raise RunBusy(f"run {row.run_id} goes on in another place ({known.holder}): wait for its end")
     if known.length != row.length:
         raise RunBusy(f"run {row.run_id} has gone on since it was read: read it again, by its run_id")
+
+
+def check_last(last: RunRow | None, row: RunRow, dead: str | None) -> None:
+    """Makes sure that a run may be the one that its session goes on with.
+
+    Args:
+        last: The last run of the session.
+        row: The run.
+        dead: A holder that is known to be gone.
+
+    Raises:
+        RunBusy: It may not.
+    """
+    if last is None or last.run_id == row.run_id:
+        return
+    if last.holder not in (None, dead) and last.expires > row.updated:
+        raise RunBusy(f"session {row.session!r} goes on in another place (run {last.run_id}): wait for its end")
+    if last.run_id != row.parent:
+        raise RunBusy(f"session {row.session!r} has gone on with run {last.run_id}: continue that one")
 
 
 def _patiently(db: sqlite3.Connection, statement: str) -> None:

@@ -173,6 +173,38 @@ def test_one_of_many_at_once_gets_the_run(make: Callable[[], Store]) -> None:
 # SQLite's alone
 
 
+def test_C16_a_session_goes_on_from_its_last_run_alone(store: Store) -> None:
+    first = replace(RUN, session="ada")
+    assert store.last("ada") is None
+    store.claim(first, [line(1)])
+    assert store.last("ada") == store.run("run_1")
+    second = replace(first, run_id="run_2", parent="run_1", parent_length=1, length=1, holder="here:2", updated=101.0)
+    with pytest.raises(RunBusy, match=r"session 'ada' goes on in another place \(run run_1\): wait for its end"):
+        store.claim(second, [line(2)])
+    store.append(replace(first, length=1, state="end_turn", holder=None), [], durable=True)
+    store.claim(second, [line(2)])
+    store.append(replace(second, length=2, state="end_turn", holder=None), [], durable=True)
+    assert store.last("ada") == store.run("run_2")
+    for late in (
+        replace(second, run_id="run_3"),
+        replace(second, run_id="run_4", parent=None, parent_length=0, length=0),
+    ):
+        with pytest.raises(RunBusy, match="session 'ada' has gone on with run run_2: continue that one"):
+            store.claim(late, [line(3)])
+    with pytest.raises(RunBusy, match="has gone on with run run_2"):
+        store.claim(replace(first, length=1), [line(3)])
+    assert store.run("run_3") is None
+    store.claim(replace(second, run_id="run_5", parent="run_2", parent_length=2, length=2, holder="here:5"), [line(3)])
+    assert store.last("eve") is None
+
+
+def test_a_session_whose_holder_is_dead_can_be_taken_over(store: Store) -> None:
+    store.claim(replace(RUN, session="ada"), [line(1)])
+    second = replace(RUN, run_id="run_2", parent="run_1", parent_length=1, length=1, holder="here:2", session="ada")
+    store.claim(second, [line(2)], dead="here:1")
+    assert store.last("ada") == store.run("run_2")
+
+
 def sqlite(folder: Path) -> SqliteStore:
     return SqliteStore(folder / "runs.db")
 
@@ -205,7 +237,7 @@ def test_a_newer_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 7")
     db.close()
     before = (tmp_path / "runs.db").read_bytes()
-    with pytest.raises(ConfigurationError, match="has format 7, and this agentkit writes 1: update agentkit"):
+    with pytest.raises(ConfigurationError, match="has format 7, and this agentkit writes 2: update agentkit"):
         sqlite(tmp_path)
     assert (tmp_path / "runs.db").read_bytes() == before
 
@@ -263,3 +295,22 @@ def test_what_is_durable_is_synced_once(tmp_path: Path, durable: bool) -> None:
     assert store._db.execute("PRAGMA synchronous").fetchone() == (2 if durable else 1,)
     assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     store.close()
+
+
+def test_C20_an_older_file_is_brought_up_to_date(tmp_path: Path) -> None:
+    sqlite(tmp_path).close()
+    with sqlite3.connect(tmp_path / "runs.db") as db:  # as the first format was
+        db.execute("DROP INDEX runs_session")
+        db.execute("ALTER TABLE runs DROP COLUMN session")
+        db.execute("PRAGMA user_version = 1")
+        old = "INSERT INTO runs VALUES ('old', NULL, 0, 'm', 't', 'end_turn', NULL, 1, 1, 0, 1, NULL, 1)"
+        db.execute(old)
+    db.close()
+    store = sqlite(tmp_path)
+    row = store.run("old")
+    assert row is not None
+    assert (row.session, row.state) == (None, "end_turn")
+    store.claim(replace(RUN, session="ada"), [line(1)])
+    assert store.last("ada") == store.run("run_1")
+    store.close()
+    sqlite(tmp_path).close()

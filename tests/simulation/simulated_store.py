@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 
 from agentkit.errors import JournalError, LeaseLost, RunBusy
-from agentkit.store import Lines, RunRow
+from agentkit.store import Lines, RunRow, check_last
 
-__all__ = ["Disk", "SimulatedStore"]
+__all__ = ["Disk", "SimulatedStore", "parsed"]
 
 
 @dataclass
@@ -69,6 +72,8 @@ class SimulatedStore:
         """See `Store`."""
         with self._open().lock:
             known = self.disk.rows.get(row.run_id)
+            if row.session is not None:
+                check_last(self.last(row.session), row, dead)
             if known is not None:
                 self._check_free(known, row, dead)
             self.disk.keep(row.run_id)
@@ -120,6 +125,11 @@ class SimulatedStore:
         rows.reverse()  # of those written at the same time the newer one comes first
         return sorted(rows, key=lambda row: row.updated, reverse=True)[:limit]
 
+    def last(self, session: str) -> RunRow | None:
+        """See `Store`."""
+        rows = [row for row in self._open().rows.values() if row.session == session]
+        return rows[-1] if rows else None
+
     def lines(self, run_id: str, start: int, stop: int) -> list[tuple[bytes, bytes]]:
         """See `Store`."""
         row = self._open().rows.get(run_id)
@@ -158,3 +168,10 @@ class SimulatedStore:
             holder=row.holder,
             expires=row.expires,
         )
+
+
+@lru_cache(4096)
+def parsed(entry: bytes) -> dict[str, Any]:
+    """An entry as it is stored. Nobody changes it: the next one gets it too."""
+    read: dict[str, Any] = json.loads(entry)
+    return read
