@@ -19,7 +19,6 @@ import anyio
 
 from agentkit.agent import Agent
 from agentkit.call import allow, deny
-from agentkit.cli.problems import INTERRUPTED
 from agentkit.client import Client
 from agentkit.errors import APIError
 from agentkit.events import Event
@@ -60,7 +59,8 @@ class Conversation:
         view: Where it is shown.
         save: The file that keeps the conversation, however the run ends.
         asks: Whether somebody can be asked about held calls.
-        interrupted: Whether Ctrl-C ended it.
+        session: The conversation that a question is a part of, where that has a name.
+        interrupted: The signal that ended it; 0: none did.
     """
 
     agent: Agent
@@ -68,7 +68,8 @@ class Conversation:
     view: View
     save: Path | None
     asks: bool
-    interrupted: bool = False
+    session: str | None = None
+    interrupted: int = 0
 
     def run(self, prompt: str | None, earlier: Any, decisions: Mapping[str, Decision] | None = None) -> RunResult:
         """Runs to the end, and shows it.
@@ -111,7 +112,7 @@ class Conversation:
             except EOFError:
                 return result
             except KeyboardInterrupt:
-                self.interrupted = True
+                self.interrupted = signal.SIGINT
                 return result
             prompt, earlier = None, result
 
@@ -122,14 +123,15 @@ class Conversation:
     def _follow(self, prompt: str | None, earlier: Any, decisions: Mapping[str, Decision]) -> RunResult:
         with _Interrupts(self.view) as interrupts:
             result = anyio.run(partial(self._stream, prompt, earlier, decisions, interrupts))
-        self.interrupted = interrupts.count > 0
+        self.interrupted = interrupts.signal
         return result
 
     async def _stream(
         self, prompt: str | None, earlier: Any, decisions: Mapping[str, Decision], interrupts: _Interrupts
     ) -> RunResult:
         async with self.open_client() as client:
-            run = self.agent.stream(prompt, after=earlier, decisions=decisions, client=client)
+            session = {"session": self.session} if self.session and earlier is None else {}
+            run = self.agent.stream(prompt, after=earlier, decisions=decisions, client=client, **session)
             async with run:
                 interrupts.watch(run)
                 async for event in run:
@@ -149,30 +151,31 @@ class Conversation:
 
 
 class _Interrupts:
-    """Ctrl-C while a run goes on: the first one cancels the run, the second one ends the process."""
+    """Ctrl-C or SIGTERM while a run goes on: the first cancels the run, the second ends the process."""
 
     def __init__(self, view: View) -> None:
-        self.count = 0
+        self.signal = 0
         self._view = view
         self._run: Run | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGINT, self._on_interrupt)
+        self._before = {sent: signal.signal(sent, self._on_signal) for sent in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for sent, before in self._before.items():
+            signal.signal(sent, before)
 
     def watch(self, run: Run) -> None:
-        """Cancels this run, now if Ctrl-C has come already."""
+        """Cancels this run, now if a signal has come already."""
         self._run, self._loop = run, asyncio.get_running_loop()
-        if self.count:
+        if self.signal:
             run.cancel()
 
-    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        self.count += 1
-        if self.count > 1:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        is_first, self.signal = not self.signal, number
+        if not is_first:
             self._end_process()
         elif self._run and self._loop:
             self._loop.call_soon_threadsafe(self._run.cancel)
@@ -182,7 +185,7 @@ class _Interrupts:
             self._view.close()
             sys.stdout.flush()
         print("interrupted", file=sys.stderr, flush=True)
-        os._exit(INTERRUPTED)
+        os._exit(128 + self.signal)
 
 
 def ask(held: Pending) -> Decision:

@@ -187,6 +187,15 @@ EarlierRun = Annotated[
         show_default=False,
     ),
 ]
+SessionName = Annotated[
+    str | None,
+    typer.Option(
+        "--session",
+        metavar="NAME",
+        help="Go on with the conversation of this name in the journal, or begin it.",
+        show_default=False,
+    ),
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or how it begins.", show_default=False)]
 OtherRunId = Annotated[str, typer.Argument(metavar="OTHER", help="The other one.", show_default=False)]
 MostRuns = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="So many at most.")]

@@ -28,6 +28,7 @@ from agentkit.cli.options import (
     PauseAfter,
     Question,
     Save,
+    SessionName,
     System,
     ToolNames,
     UseEmulator,
@@ -72,6 +73,7 @@ def run(
     as_json: AsJson = False,
     curl: Curl = False,
     journal: JournalFile = None,
+    session: SessionName = None,
 ) -> None:
     """Ask an agent a question, and watch it search, fetch and call tools until it answers.
 
@@ -84,16 +86,20 @@ def run(
       git diff | agentkit run --system "Review this diff." -
       agentkit run --curl "Who maintains CPython?" | sh
       agentkit run --journal runs.db "Who maintains CPython?"; agentkit runs --journal runs.db
+      agentkit run --journal runs.db --session ada "And who began it?"
 
     \b
     Exit codes: 0 answered · 1 the endpoint failed · 2 wrong usage or configuration
                 3 ended without an answer (a limit, a refusal, an approval) · 130 interrupted
+                143 terminated (SIGTERM; what was done is kept where there is a journal)
     """
     with reported(), brief_log():
         from agentkit.agent import Agent
         from agentkit.cli.converse import Conversation
         from agentkit.settings import Limits
 
+        if session is not None and (after is not None or curl):
+            raise ConfigurationError("--session goes on from the session's last run: leave --after and --curl out")
         prompt = _question(question, after)
         earlier = _loaded(after, journal)
         _check_writable(save)
@@ -112,7 +118,9 @@ def run(
             is_local = emulator or corpus is not None
             reached = emulated(base_url, corpus, pause_after, view) if is_local else endpoint(base_url)
             open_client, asks = stack.enter_context(reached), is_attended(as_json)
-            conversation = Conversation(agent=agent, open_client=open_client, view=view, save=save, asks=asks)
+            conversation = Conversation(
+                agent=agent, open_client=open_client, view=view, save=save, asks=asks, session=session
+            )
             result = conversation.run(prompt, earlier)
         leave(result, interrupted=conversation.interrupted, kept=kept, journal=journal)
 

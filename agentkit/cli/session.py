@@ -13,7 +13,7 @@ import typer
 
 from agentkit.cli.journals import ID_LENGTH, command_on
 from agentkit.cli.lines import Lines
-from agentkit.cli.problems import INTERRUPTED, UNFINISHED, notice
+from agentkit.cli.problems import UNFINISHED, notice
 from agentkit.errors import APIError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,19 +46,19 @@ _WHAT_TO_DO = {
 _ANSWERED = ("end_turn", "stop_sequence")
 
 
-def leave(result: RunResult, *, interrupted: bool, kept: bool, journal: Path | None) -> None:
+def leave(result: RunResult, *, interrupted: int, kept: bool, journal: Path | None) -> None:
     """Ends with the exit code of how the run ended, and says why it has no answer.
 
     Args:
         result: The run.
-        interrupted: Whether Ctrl-C ended it.
+        interrupted: The signal that ended it; 0: none did.
         kept: Whether `agentkit runs resume` could go on with it.
         journal: Where it is kept, if the user has named that.
     """
     finish, resume = result.finish, command_on(result.run_id, journal)
     if interrupted:
         notice("interrupted: what was done is above" + (f"; to go on: {resume}" if kept else ""))
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(128 + interrupted)
     if finish.reason not in _ANSWERED:
         about = f"{finish.reason} ({finish.detail})" if finish.detail else finish.reason
         advice = _WHAT_TO_DO.get(finish.reason, "with --save FILE you could go on with --after FILE")

@@ -67,7 +67,8 @@ def test_emulator_as_json(corpus: Path) -> None:
     assert {"server_tool_call", "server_tool_result"} <= {event["type"] for event in events}
 
 
-def test_interrupt_ends_with_what_was_done(tools: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_C13_a_signal_ends_with_what_was_done(tools: Path, sent: signal.Signals) -> None:
     with ScriptedServer([reply(tool_use("slow", seconds=60))]) as server:
         arguments = ["--base-url", server.url, "--tool", "my_tools:slow", "--json"]
         with started("run", "Sleep.", *arguments, cwd=tools) as process:
@@ -76,9 +77,9 @@ def test_interrupt_ends_with_what_was_done(tools: Path) -> None:
             for line in process.stdout:
                 events.append(json.loads(line))
                 if events[-1]["type"] == "tool_call":
-                    process.send_signal(signal.SIGINT)
+                    process.send_signal(sent)
             _, err = process.communicate(timeout=5)  # the thread of the tool is not waited for
-    assert process.returncode == 130
+    assert process.returncode == 128 + sent
     assert err == "interrupted: what was done is above\n"
     assert (events[-1]["type"], events[-1]["finish"], events[-1]["turns"]) == ("run_end", "cancelled", 1)
 

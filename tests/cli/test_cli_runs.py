@@ -419,3 +419,16 @@ def test_help_has_an_example(cli: Cli, command: str) -> None:
     done = cli("runs", command, "--help")
     assert done.exit_code == 0
     assert re.search(rf"Examples?:\n    agentkit runs {command} ", done.stdout)
+
+
+def test_a_session_goes_on_by_its_name(cli: Cli, tools: Path) -> None:
+    with ScriptedServer(lambda request: reply(text(f"{len(request.json['messages'])} messages"))) as server:
+        arguments = ["--base-url", server.url, "--no-default-tools", "--session", "ada"]
+        assert "1 messages" in cli("run", "Hello.", *arguments).stdout
+        assert "3 messages" in cli("run", "And now?", *arguments).stdout
+        refused(cli("run", "And now?", *arguments, "--after", "x"), "leave --after and --curl out")
+
+
+def test_a_session_without_a_journal(cli: Cli, tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AGENTKIT_HOME")
+    refused(cli("run", "Hello.", "--base-url", "http://localhost:1", "--session", "ada"), "a session needs a journal")
