@@ -20,6 +20,7 @@ from agentkit.loop import begin
 from agentkit.messages import Block, Prompt, as_messages
 from agentkit.options import RunOptions, refuse_unknown
 from agentkit.parameters import Parameters
+from agentkit.policy import Policy, policy_of
 from agentkit.recall import Earlier, has_begun, last_of, transcript_of
 from agentkit.request import Request
 from agentkit.result import RunResult
@@ -56,6 +57,8 @@ class Agent:
         client: The endpoint; without one a `Client()` is made at the first run, and closed by the agent.
         journal: Where runs are kept, so that they outlive the process: a `Journal`, or the path of its file. By default
             `runs.db` in the folder that `AGENTKIT_HOME` names; without that they are kept in memory.
+        policy: What the tools may do, and what a human is asked about: a `Policy`, the path of a TOML file, or several
+            of these, of which each can only forbid more. Without one, every tool that is given may run.
         **parameters: Other fields of the body, such as `thinking`, `effort` and `tool_choice`: see `Parameters`.
 
     Raises:
@@ -79,11 +82,13 @@ class Agent:
         limits: Limits | None = None,
         client: Client | None = None,
         journal: Journal | str | os.PathLike[str] | None = None,
+        policy: Policy | str | os.PathLike[str] | Sequence[Policy | str | os.PathLike[str]] | None = None,
         **parameters: Unpack[Parameters],
     ) -> None:
         self.limits = limits or Limits()
         self._client = client
         self._journal = _journal_of(journal)
+        self._policy = policy_of(policy)
         self._own: Client | None = None
         self._synced: WeakSet[Client] = WeakSet()  # those of `run_sync`
         self._blueprint = Blueprint(
@@ -269,7 +274,8 @@ class Agent:
         lenient = client.provider.runs_at_end_turn
         request, tools = self._request_for(options, client, stream=stream)
         sends = request.kept() if journal else None
-        begin(transcript, run_id, prompt, asks=(self.model, client.origin), runs_at_end_turn=lenient, sends=sends)
+        asks, taint = (self.model, client.origin), within.shared.taint if within else ()
+        begin(transcript, run_id, prompt, asks=asks, runs_at_end_turn=lenient, sends=sends, taint=taint)
         for call_id, decision in decisions.items():
             transcript.decide(call_id, decision)
         return Run(
@@ -283,6 +289,7 @@ class Agent:
             approve=options.get("approve") or (within.shared.approve if within else None),
             journal=journal,
             session=session,
+            policies=[*([self._policy] if self._policy else []), *(within.shared.policies if within else ())],
             within=within,
         )
 
@@ -312,9 +319,7 @@ class Agent:
             known=client.known_model(self.model) if client else None,
         )
 
-    async def _loaded(
-        self, earlier: Earlier | None, options: RunOptions | None = None
-    ) -> Earlier | Transcript | None:
+    async def _loaded(self, earlier: Earlier | None, options: RunOptions | None = None) -> Earlier | Transcript | None:
         """Reads a run's log in a thread, since a long one takes a while."""
         session = (options or {}).get("session")
         if earlier is None and session:

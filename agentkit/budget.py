@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from agentkit.transcript import Transcript
 if TYPE_CHECKING:
     from agentkit.client import Client
     from agentkit.journal import Journal
+    from agentkit.policy import Policy
 
 __all__ = ["Budget", "Shared"]
 
@@ -109,7 +110,8 @@ class Budget:
         spent, run_id = self._transcript.spending, self._transcript.run_id
         if (spent.usage, spent.cost) != self._above._transcript.spending.of(run_id):
             usage = spent.usage.as_dict()
-            self._above._transcript.operate("spend", run=run_id, usage=usage, cost=spent.cost)
+            taint = sorted(self._transcript.taint.all)
+            self._above._transcript.operate("spend", run=run_id, usage=usage, cost=spent.cost, taint=taint)
 
     def _input_tokens(self, request: Request) -> int:
         """Roughly: what the API has counted, and a third of the bytes that it has not."""
@@ -152,6 +154,8 @@ class Shared:
         journal: Where they are kept, unless they have one of their own.
         approve: Who decides on their calls.
         budget: Of the run.
+        policies: What may run there.
+        taint: What the run has seen.
         asked: What was asked in this call, and how many times.
     """
 
@@ -159,6 +163,8 @@ class Shared:
     journal: Journal | None
     approve: Approve | None
     budget: Budget
+    policies: Sequence[Policy] = ()
+    taint: frozenset[str] = frozenset()
     asked: Counter[str] = field(default_factory=Counter)
 
     def run_id(self, key: str, question: Any) -> str:

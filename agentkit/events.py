@@ -20,6 +20,7 @@ __all__ = [
     "ThinkingDelta",
     "ToolCall",
     "ToolHeld",
+    "ToolJudged",
     "ToolProgress",
     "ToolResult",
     "TurnEnd",
@@ -205,6 +206,18 @@ class ToolHeld(_Event):
 
 
 @dataclass(slots=True)
+class ToolJudged(_Event):
+    """A policy has decided on a call: `action` is allow, ask or deny, `rule` says why, `taint` what had been seen."""
+
+    type: ClassVar[Literal["tool_judged"]] = "tool_judged"
+    call_id: str
+    name: str
+    action: str
+    rule: str
+    taint: tuple[str, ...]
+
+
+@dataclass(slots=True)
 class RunEnd(_Event):
     """The run is over: `finish` is its reason. `cost` is US dollars, None where it is not known."""
 
@@ -237,6 +250,7 @@ Event: TypeAlias = (
     | ToolProgress
     | ToolResult
     | ToolHeld
+    | ToolJudged
     | RunEnd
 )
 """Any event of a run: `event.type` tells which."""

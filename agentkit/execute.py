@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from agentkit.budget import Shared
 from agentkit.call import Approve, Call
 from agentkit.errors import ToolError
-from agentkit.events import Event, ToolCall, ToolHeld, ToolProgress, ToolResult
+from agentkit.events import Event, ToolCall, ToolHeld, ToolJudged, ToolProgress, ToolResult
 from agentkit.invocation import (
     MAY_HAVE_RUN,
     Ended,
@@ -36,8 +36,10 @@ from agentkit.invocation import (
 from agentkit.jobs import Jobs
 from agentkit.lease import Lease
 from agentkit.messages import Block, copy_json, encode
+from agentkit.policy import Policy, Verdict, stricter, taint_of
 from agentkit.repeats import digest_of
 from agentkit.settings import Limits
+from agentkit.taint import TAINTS
 from agentkit.tool_results import as_content
 from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Transcript
@@ -75,6 +77,7 @@ class Calls:
         approve: Decides on calls that need it, while the run goes on; None: they are held.
         lease: Where the log is kept.
         shared: For the agents that tools run.
+        policies: What may run: that of the agent, and those of the runs above this one.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Calls:
         approve: Approve | None = None,
         lease: Lease | None = None,
         shared: Shared | None = None,
+        policies: Sequence[Policy] = (),
     ) -> None:
         self._transcript = transcript
         self._tools = tools
@@ -99,6 +103,7 @@ class Calls:
         self._approve = approve
         self._lease = lease
         self._shared = shared
+        self._policies = policies
         self._timeout = timeout
         self._deadline = deadline
         self._clock = clock
@@ -117,6 +122,8 @@ class Calls:
         try:
             arguments = tool.validate(block.get("input"))
         except ToolError:
+            return
+        if any(policy.judge(tool, block.get("input"), TAINTS).action != "allow" for policy in self._policies):
             return
         early = self._early[str(block.get("id"))] = _Early(block)
         call = Call(self._transcript.call_id(str(block.get("id"))), block)  # once the turn is taken, the id is another
@@ -185,10 +192,16 @@ class Calls:
             return
         try:
             arguments = tool.validate(input_of(call))
-            held = call.state != "started" and await needs_approval(tool, call, arguments, self._now())
         except ToolError as error:
             self._end(call, Ended("failed", broken_input(call) or as_content(error.content)))
             return
+        held = call.state != "started" and await needs_approval(tool, call, arguments, self._now())
+        if verdict := self._judged(tool, call):
+            asks = verdict.action == "ask" and call.decision is None
+            if verdict.action == "deny" or (asks and not held and self._approve is None):
+                self._end(call, Ended("denied", verdict.refusal))
+                return
+            held = held or asks
         if held:
             if await self._decided(call, tool):
                 await self._run(self._transcript.calls[call.call_id])
@@ -200,6 +213,18 @@ class Calls:
         async with self._slots:
             await checkpoint_if_cancelled()
             await self._run_started(call, tool, partial(self._call, tool, call, arguments))
+
+    def _judged(self, tool: Tool, call: Call) -> Verdict | None:
+        """What the policies say of a call, written down; None without one."""
+        if not self._policies:
+            return None
+        taint = self._transcript.taint.words
+        verdict = stricter(*(policy.judge(tool, input_of(call), taint) for policy in self._policies))
+        said = {"name": tool.name, "action": verdict.action, "rule": verdict.rule, "taint": sorted(taint)}
+        self._transcript.append({"entry": "judgement", "call": call.call_id, **said})
+        event = ToolJudged(call.call_id, tool.name, verdict.action, verdict.rule, tuple(sorted(taint)))
+        self._jobs.emit(event)
+        return verdict
 
     async def _run_started(self, call: Call, tool: Tool, enter: Callable[[], Awaitable[Ended]]) -> None:
         lease = None if tool.is_read else self._lease
@@ -296,7 +321,7 @@ class Calls:
             attempt=max(known.attempts, 1) if known else 1,
             deadline=min(deadline, self._deadline),
             report=partial(self._progress, call.call_id, tool.name),
-            shared=self._shared and replace(self._shared, asked=Counter()),
+            shared=self._shared and replace(self._shared, asked=Counter(), taint=self._transcript.taint.all),
         )
 
     async def _left_behind(self, tool: Tool, call: Call) -> Ended | None:
@@ -337,7 +362,10 @@ class Calls:
         polls = name in self._tools and self._tools[name].polls  # then it is like no other call
         digest = call.call_id if polls else digest_of(name, input_of(call), ended.content)
         block = result_of(call, ended, repeated=self._transcript.repeats.are_noticed(digest))
-        self._transcript.end(call, ended.outcome, block, self._clock(), digest=digest)
+        tool = self._tools.get(name)
+        entered = tool is not None and self._transcript.calls[call.call_id].state == "started"
+        about = {"taint": taint} if entered and tool and (taint := sorted(taint_of(tool))) else {}
+        self._transcript.end(call, ended.outcome, block, self._clock(), digest=digest, **about)
         content = block["content"]
         size = len(content.encode() if isinstance(content, str) else encode(content))
         return ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, copy_json(block))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -38,6 +38,7 @@ def begin(
     asks: tuple[str, str] | None = None,
     runs_at_end_turn: bool = False,
     sends: Mapping[str, Any] | None = None,
+    taint: Iterable[str] = (),
 ) -> None:
     """Begins a run with `prompt`, or resumes one with None.
 
@@ -51,6 +52,7 @@ def begin(
         runs_at_end_turn: Whether calls of a reply that stops with `end_turn` run.
         sends: The fields of the request that are the same in every turn, for a log that is kept: written where the run
             before had others.
+        taint: What the run above this one has seen.
 
     Raises:
         ConfigurationError: The prompt has no known shape, or something that JSON has not.
@@ -61,6 +63,8 @@ def begin(
     about: dict[str, Any] = {"asks": asks, "runs_at_end_turn": runs_at_end_turn}
     if sends is not None and sends != sent_by(transcript):
         about["sends"] = sends
+    if words := sorted(taint):
+        about["taint"] = words
     if prompt is None:
         transcript.begin(run_id, None, **about)
         return

@@ -22,6 +22,7 @@ __all__ = [
     "encode",
     "fetched_pages",
     "final_text",
+    "model_turns",
     "sent_content",
     "text_of",
 ]
@@ -301,3 +302,8 @@ def _iterations_of(usage: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _count(value: Any) -> int:
     return value if isinstance(value, int) else 0
+
+
+def model_turns(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages of the model among the entries of a log, as they came."""
+    return [entry["message"] for entry in entries if entry["entry"] == "turn" and "message" in entry]

@@ -15,6 +15,7 @@ from agentkit.messages import (
     citations_of,
     fetched_pages,
     final_text,
+    model_turns,
     sent_content,
     text_of,
 )
@@ -83,7 +84,7 @@ class RunResult:
     @property
     def citations(self) -> list[Citation]:
         """What the last reply cites, in order."""
-        turns = self._transcript.model_turns(0)
+        turns = model_turns(self._transcript.entries)
         pages = fetched_pages(block for message in turns for block in message.get("content") or ())
         return list(citations_of(self._answer, pages))
 
@@ -148,5 +149,6 @@ class RunResult:
 
     @property
     def _answer(self) -> list[Block]:
-        turns = self._transcript.model_turns(max(self._transcript.answer_from, self._transcript.run_from))
+        start = max(self._transcript.answer_from, self._transcript.run_from)
+        turns = model_turns(self._transcript.entries[start:])
         return [block for message in turns for block in sent_content(message)]

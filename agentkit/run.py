@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -22,6 +22,7 @@ from agentkit.execute import Calls
 from agentkit.journal import Journal
 from agentkit.lease import RENEWED_EVERY, Lease
 from agentkit.loop import loop
+from agentkit.policy import Policy
 from agentkit.prices import require_price
 from agentkit.request import Request
 from agentkit.result import RunResult
@@ -64,6 +65,7 @@ class Run:
         approve: Approve | None = None,
         journal: Journal | None = None,
         session: str | None = None,
+        policies: Sequence[Policy] = (),
         within: RunContext[Any] | None = None,
     ) -> None:
         self.run_id = transcript.run_id
@@ -77,6 +79,7 @@ class Run:
         self._approve = approve
         self._journal = journal
         self._session = session
+        self._policies = policies
         self._within = within
         self._lease: Lease | None = None
         self._events: AsyncGenerator[Event | Finish] | None = None
@@ -97,7 +100,13 @@ class Run:
 
         self._clock = clock
         self._deadline = min(began + self._limits.max_seconds, _deadline_of(self._within))
-        shared = Shared(client=self._client, journal=self._journal, approve=self._approve, budget=budget)
+        shared = Shared(
+            client=self._client,
+            journal=self._journal,
+            approve=self._approve,
+            budget=budget,
+            policies=self._policies,
+        )
         calls = Calls(
             self._transcript,
             self._tools,
@@ -110,6 +119,7 @@ class Run:
             approve=self._approve,
             lease=self._lease,
             shared=shared,
+            policies=self._policies,
         )
         send, request = self._client.send, self._request
         self._events = loop(self._transcript, send, calls, request, budget, clock, self._output, self._lease)

@@ -8,6 +8,7 @@ A transcript is an append-only log of entries, each a JSON object:
 | `turn` | a message: the model's (`message`, as it came), or the user's (results that are owed, input that waits) |
 | `call` | a call of a client tool was held, started or ended with its result |
 | `decision` | a held call was allowed, denied or edited |
+| `judgement` | what a policy said of a call, and why |
 | `operation` | something was done about the conversation itself, mostly a change of what is sent (see below) |
 
 | `operation` | means |
@@ -38,6 +39,7 @@ from agentkit.messages import Block, Message, Usage, client_calls, copy_json, en
 from agentkit.repeats import Repeats
 from agentkit.rules import Problem
 from agentkit.spending import Spending
+from agentkit.taint import Taint
 
 __all__ = ["FORMAT", "Call", "Decision", "Outcome", "Transcript"]
 
@@ -67,6 +69,7 @@ class Transcript:
         drops_blocks: Whether the API is to drop thinking that it can't verify.
         operations: Those since the run began.
         repeats: Whether the run goes in circles.
+        taint: Whether the conversation has seen what others can write, and what is private.
         stored: How far a journal has the log: run id, entries, digest; None without one.
     """
 
@@ -94,6 +97,7 @@ class Transcript:
         self.operations: set[str] = set()
         self.stored: tuple[str, int, bytes] | None = None
         self.repeats = Repeats()
+        self.taint = Taint()
         self._model_turns = 0
 
     def append(self, entry: dict[str, Any]) -> None:
@@ -213,22 +217,18 @@ class Transcript:
         """The history in wire shape, as it is sent; calls without a result are shown closed, waiting input follows."""
         closed = self.branch()
         for call in closed.unended():
-            closed.end(call, "not_run", call.closing(_OPEN))
+            closed.end(call, "not_run", call.closing("This call has not run."))
         if closed.calls or closed.waiting:
             closed.server_open.clear()
             closed.answer()
         return cast("list[Message]", closed.history.messages())
-
-    def model_turns(self, start: int) -> list[dict[str, Any]]:
-        """Messages of the model turns from entry `start` of the log on."""
-        return [entry["message"] for entry in self.entries[start:] if entry["entry"] == "turn" and "message" in entry]
 
     def branch(self) -> Transcript:
         """A transcript of its own that begins as this one is; encoded bytes are shared."""
         twin = copy.copy(self)
         twin.entries, twin.calls, twin.waiting = self.entries.copy(), self.calls.copy(), self.waiting.copy()
         twin.history, twin.operations = self.history.branch(), self.operations.copy()
-        twin.repeats, twin.spending = copy.copy(self.repeats), copy.copy(self.spending)
+        twin.repeats, twin.spending, twin.taint = map(copy.copy, (self.repeats, self.spending, self.taint))
         return twin
 
     def dump(self) -> dict[str, Any]:
@@ -256,6 +256,7 @@ class Transcript:
 
     def _on_run(self, entry: dict[str, Any]) -> None:
         self.run_id, self.repeats = entry["run_id"], Repeats()
+        self.taint.gain(entry.get("taint", ()))
         before, self.asked = self.asked, tuple(entry["asks"]) if entry.get("asks") else None
         self.runs_at_end_turn = bool(entry.get("runs_at_end_turn") or (entry["resume"] and self.runs_at_end_turn))
         if self.asked != before or not entry["resume"]:
@@ -315,6 +316,7 @@ class Transcript:
         calls = client_calls(content)
         self.calls = {call.call_id: call for call in (Call(f"{self._model_turns}:{b['id']}", b) for b in calls)}
         self.repeats.begin_turn(content)
+        self.taint.begin_turn(content)
         self.history.add("assistant", content)
         self.thread = entry.get("thread")
         self.thread_id = message.get("id") if content and self.thread else None
@@ -340,6 +342,7 @@ class Transcript:
                 self.tool_calls += attempts - call.attempts
             case {"state": "ended", "outcome": outcome, "result": {"type": _} as result}:
                 self.calls[call.call_id] = replace(call, state="ended", outcome=outcome, result=result)
+                self.taint.gain(entry.get("taint", ()))
                 if digest := entry.get("digest"):
                     self.repeats.add(digest)
             case _:
@@ -373,6 +376,7 @@ class Transcript:
                 self._rewrite(History.of([{"role": "assistant", "content": summary}]))
             case {"operation": "spend", "run": run_id, "usage": usage, "cost": cost}:
                 self.spending.add_run(run_id, usage, cost)
+                self.taint.gain(entry.get("taint", ()))
             case _:
                 raise ValueError("the operation is one that this agentkit does not know")
         self.operations.add(entry["operation"])
@@ -386,11 +390,11 @@ class Transcript:
         self.history, self.thread_id = history, None
 
 
-_OPEN = "This call has not run."
 _FOLDS = {
     "run": Transcript._on_run,
     "turn": Transcript._on_turn,
     "call": Transcript._on_call,
     "decision": Transcript._on_decision,
     "operation": Transcript._on_operation,
+    "judgement": lambda transcript, entry: None,
 }

@@ -42,7 +42,7 @@ def test_every_event_is_one_of_the_union_and_exported() -> None:
 
 def test_every_event_has_a_type_of_its_own() -> None:
     kinds = [cls.type for cls in EVENTS]
-    assert len(set(kinds)) == len(kinds) == 17
+    assert len(set(kinds)) == len(kinds) == 18
     snake = ["".join("_" + c.lower() if c.isupper() else c for c in cls.__name__).strip("_") for cls in EVENTS]
     assert kinds == snake
 

@@ -19,6 +19,7 @@ from scripted import tool_use
 
 from agentkit.errors import ToolError
 from agentkit.events import ToolProgress
+from agentkit.messages import model_turns
 from agentkit.tools import RunContext, Tool, tool
 
 pytestmark = pytest.mark.anyio
@@ -242,7 +243,7 @@ async def test_X18_the_input_in_the_log_is_not_the_tools_to_change() -> None:
     world = World([made], [tool_use("take", items=[])])
     await world.run()
     assert world.transcript.calls == {}
-    assert world.transcript.model_turns(0)[0]["content"][0]["input"] == {"items": []}
+    assert model_turns(world.transcript.entries)[0]["content"][0]["input"] == {"items": []}
 
 
 async def test_X20_what_a_thread_does_after_its_time_out_is_not_written() -> None:

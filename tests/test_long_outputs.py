@@ -110,7 +110,8 @@ def test_the_same_text_has_one_name_in_a_run_and_another_elsewhere(outputs: Outp
     assert cut(outputs, LOG) == first  # so that a run in circles is seen to be one
     assert time.time() - kept.stat().st_mtime < 60  # and what is named anew is not old
     assert cut(outputs, LOG, "run_2") != first
-    assert len(os.listdir(outputs.folder)) == 2
+    assert cut(outputs, LOG, "any name \ud800") != first
+    assert len(os.listdir(outputs.folder)) == 3
 
 
 def test_blocks_with_long_text(outputs: Outputs) -> None:
@@ -293,6 +294,7 @@ def test_search_in_a_long_line(outputs: Outputs) -> None:
     again = outputs.read_output(name, 1, 1001, lines=1, pattern="needle")
     assert again.splitlines()[1].startswith("1:1001: ")
     assert "start_line=1, start_column=13001 searches on" in again
+    assert "\n1:13001: é" in outputs.read_output(name, 1, 13001, pattern="needle")  # the rest of a long line is short
 
 
 def test_a_match_across_the_end_of_a_place_is_one_more(outputs: Outputs) -> None:
@@ -403,3 +405,20 @@ async def test_it_is_kept_in_a_thread(outputs: Outputs, kind: str) -> None:
     assert pages(outputs, found[1]) == LOG
     assert len(threads) == 1
     assert threading.get_ident() not in threads
+
+
+@pytest.mark.anyio
+async def test_for_code_nothing_is_kept(outputs: Outputs) -> None:
+    def fails() -> str:
+        raise ToolError(LOG * 4)
+
+    async def run(enter: Any) -> Any:
+        report, limiter = Report(lambda text: None), anyio.CapacityLimiter(1)
+        keep = partial(outputs.keep, "r")
+        return await content_of(enter, on_loop=False, threads=limiter, report=report, whole=True, keep=keep)
+
+    assert await run(lambda: LOG * 4) == LOG * 4
+    with pytest.raises(ToolError) as caught:
+        await run(fails)
+    assert len(caught.value.content) < TEXT_CAP + 100
+    assert os.listdir(outputs.folder) == []

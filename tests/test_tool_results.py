@@ -242,6 +242,9 @@ def test_what_is_long(letter: str) -> None:
     assert is_long(fits + letter)
     assert not is_long([{"type": "text", "text": fits}, IMAGE])
     assert is_long([{"type": "text", "text": fits}, IMAGE, {"type": "text", "text": letter}])
+    lines = [{"type": "text", "text": "x" * (KEPT_FROM // 2)}, {"type": "text", "text": "x" * (KEPT_FROM // 2 - 1)}]
+    assert not is_long(lines)
+    assert is_long([*lines, {"type": "text", "text": ""}])  # between two there is a line break
     assert not is_long([])
 
 

@@ -9,7 +9,7 @@ from logs import asked, begun, end, result, take, wire
 from scripted import server_tool_use, text, thinking, tool_use
 
 from agentkit.errors import ConfigurationError, TranscriptError
-from agentkit.messages import Usage, as_messages, encode
+from agentkit.messages import Usage, as_messages, encode, model_turns
 from agentkit.settings import Limits
 from agentkit.step import Answer, CallModel, next_step
 from agentkit.transcript import Decision, Transcript
@@ -108,8 +108,8 @@ def test_a_chain_of_pauses_is_one_message_and_one_answer() -> None:
     assert [message["role"] for message in wire(transcript)] == ["user", "assistant"]
     kinds = [block["type"] for block in wire(transcript)[1]["content"]]
     assert kinds[1:5] == ["server_tool_use", "web_search_tool_result", "server_tool_use", "web_fetch_tool_result"]
-    assert [len(turn["content"]) for turn in transcript.model_turns(transcript.answer_from)] == [2, 2, 2]
-    assert len(transcript.model_turns(transcript.run_from)) == 3
+    assert [len(turn["content"]) for turn in model_turns(transcript.entries[transcript.answer_from :])] == [2, 2, 2]
+    assert len(model_turns(transcript.entries[transcript.run_from :])) == 3
     assert transcript.refused() == []
 
 
@@ -118,7 +118,7 @@ def test_a_refused_turn_is_kept_and_not_sent() -> None:
     assert wire(transcript) == [user(text("Hi"))]
     assert transcript.calls == {}
     assert transcript.last is not None
-    assert transcript.model_turns(0) == [transcript.last]
+    assert model_turns(transcript.entries) == [transcript.last]
     transcript.begin("run_2", as_messages("Something else."))
     transcript.answer()
     assert wire(transcript) == [user(text("Hi"), text("Something else."))]

@@ -31,12 +31,13 @@ def show_request(transcript: Transcript, turn: int | None, base_url: str | None)
     """
     from agentkit.journal import before_turn
     from agentkit.loop import sent_by
+    from agentkit.messages import model_turns
     from agentkit.preview import preview_of
     from agentkit.request import Request
     from agentkit.settings import Limits
     from agentkit.transcript import Transcript
 
-    at = before_turn(transcript, turn or len(transcript.model_turns(0)) or 1)
+    at = before_turn(transcript, turn or len(model_turns(transcript.entries)) or 1)
     before = Transcript.load({**transcript.dump(), "entries": transcript.entries[:at]})
     model, asked = before.asked or ("", "")
     model = model or str(transcript.entries[at]["message"].get("model"))

@@ -1,0 +1,96 @@
+"""Commands against patterns: known-safe shapes where a rule allows, words wherever they are where one asks or denies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentkit.policy.paths import PathPattern, fold
+
+__all__ = ["ArgvPattern", "pieces", "plain_words"]
+
+# No quotes, expansions, globs, redirections, comments or line ends: these words are the arguments.
+_PLAIN = re.compile(r"[A-Za-z0-9_./:=@%+, -]+")
+_BETWEEN = re.compile(r"[^\w./\\~%*?+-]+")
+_QUOTES = re.compile(r"[\"'\\]")
+
+
+def plain_words(line: str) -> list[str] | None:
+    """The arguments of a line for a shell, where it has nothing that a shell would read as more. Source: faults.md, P12."""
+    return line.split() if _PLAIN.fullmatch(line) else None
+
+
+def pieces(words: Sequence[str]) -> list[str]:
+    """All that could be a path or a program in these words, in their order: also `.env` in `--file=.env` and `-f.env`."""
+    found: list[str] = []
+    for word in words:
+        for text in dict.fromkeys((word, _QUOTES.sub("", word))):
+            for piece in filter(None, _BETWEEN.split(text)):
+                found.append(piece)
+                if re.match(r"-\w.", piece):
+                    found.append(piece[2:])
+    return found
+
+
+@dataclass(frozen=True)
+class ArgvPattern:
+    """A command as a manual shows it: `pytest [-q] [--maxfail=*] [tests/**]`.
+
+    Its words come first, as they are; each further word of a call must be one of those in brackets: a flag, as it is or
+    with the pattern of a path after `=`, or the pattern of a path. Where a rule asks or denies, there are no brackets.
+
+    Attributes:
+        text: As it was written.
+    """
+
+    text: str
+
+    def problem(self, *, allows: bool) -> str | None:
+        """Why it is no pattern."""
+        if not self._fixed:
+            return 'begin with the program, such as "git status"'
+        if odd := [word for word in self._fixed if re.search(r"[\[\]*?]", word)]:
+            return f'"{odd[0]}" must be a plain word: put what may follow in brackets, such as "pytest [-q] [tests/**]"'
+        if not allows and self._more:
+            return "only an allow rule has brackets: the words alone count, wherever they are"
+        for word in self._more:
+            flag, _, value = word.partition("=") if word.startswith("-") else ("", "", word)
+            if "*" in flag or "?" in flag:
+                return f'"[{word}]": the name of a flag has no * or ?'
+            if problem := value and PathPattern(value).problem():
+                return f'"[{word}]": {problem}'
+        return None
+
+    def covers(self, argv: Sequence[str]) -> bool:
+        """Whether the call has this shape, and nothing else."""
+        first = len(self._fixed)
+        return list(argv[:first]) == self._fixed and all(map(self._may_follow, argv[first:]))
+
+    def touches(self, words: Sequence[str]) -> bool:
+        """Whether these words are in the call in this order, whatever comes before, between or after them."""
+        called = map(_program, pieces(words))  # used up as far as it was looked at
+        return all(word in called for word in map(_program, self._fixed))
+
+    def _may_follow(self, word: str) -> bool:
+        if word.startswith("-"):
+            return any(more.startswith("-") and _is_flag(word, more) for more in self._more)
+        return any(PathPattern(more).covers(word) for more in self._more if not more.startswith("-"))
+
+    @property
+    def _fixed(self) -> list[str]:
+        return re.sub(r"(?<!\S)\[[^\s\]]+\](?!\S)", " ", self.text).split()
+
+    @property
+    def _more(self) -> list[str]:
+        return re.findall(r"(?<!\S)\[([^\s\]]+)\](?!\S)", self.text)
+
+
+def _is_flag(word: str, pattern: str) -> bool:
+    name, _, value = word.partition("=")
+    flag, _, values = pattern.partition("=")
+    return word == pattern or (name == flag and bool(values) and PathPattern(values).covers(value))
+
+
+def _program(word: str) -> str:
+    return fold(word).replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".exe")

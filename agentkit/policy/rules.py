@@ -1,0 +1,257 @@
+"""One rule of a policy: what it says, and whether it is about a call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from agentkit.errors import ConfigurationError
+from agentkit.policy.argv import ArgvPattern, pieces, plain_words
+from agentkit.policy.origins import OriginPattern, is_address, origin_of
+from agentkit.policy.paths import LONGEST, PathPattern, is_certain
+from agentkit.tools import EFFECTS, Tool
+
+__all__ = ["ACTING", "Action", "Asked", "Rule", "check_globs", "nearest", "rule_of"]
+
+Action = Literal["allow", "ask", "deny"]
+
+ACTING = frozenset({"write", "net", "exec"})
+"""Effects that are more than to look."""
+
+UNDECLARED = frozenset({"write", "net", "untrusted"})
+"""What a tool that declares nothing counts as. Source: faults.md section 5."""
+
+_KEYS = ("tool", "effect", "origin", "path", "argv")
+_PATHS = re.compile(r".*(path|file|filename|dir|directory|folder|destination|source|target|cwd)s?", re.IGNORECASE)
+_ADDRESSES = re.compile(r".*(url|uri|href|endpoint|origin)s?", re.IGNORECASE)
+_BESIDE_ARGV = {"argv", "command", "cwd", "timeout"}
+
+
+class Asked:
+    """A call, as rules look at it.
+
+    Args:
+        tool: The tool.
+        input: What it would run with.
+    """
+
+    def __init__(self, tool: Tool, input: Any) -> None:  # noqa: A002
+        self.tool = tool.name
+        self.effects = tool.effect or UNDECLARED
+        self.acting = self.effects & ACTING
+        self.arguments = input if isinstance(input, dict) else {}
+        self.texts = _texts(input)
+        self.paths = [text for keys, text in self.texts if any(map(_PATHS.fullmatch, keys))]
+        named = [text for keys, text in self.texts if any(map(_ADDRESSES.fullmatch, keys))]
+        others = [text for _, text in self.texts if isinstance(text, str) and is_address(text)]
+        self.addresses = [*named, *others]
+        self.argv, self.words = _command(self.arguments)
+
+    @property
+    def is_shell_line(self) -> bool:
+        """Whether it gives a line to a shell."""
+        line = self.arguments.get("command")
+        return isinstance(line, str) and ("exec" in self.effects or self.effects >= UNDECLARED)
+
+    @property
+    def places(self) -> list[str]:
+        """Every text that could be a path, the words of commands too, alone and from the folder they start in."""
+        whole = [text for _, text in self.texts if isinstance(text, str) and len(text) <= LONGEST]
+        cwd = self.arguments.get("cwd")
+        found = pieces(self.words)
+        return [*whole, *found, *([f"{cwd}/{piece}" for piece in found] if isinstance(cwd, str) else [])]
+
+
+def _texts(input: Any) -> list[tuple[tuple[str, ...], Any]]:  # noqa: A002
+    """All values in an input that are no containers, each with the names on the way to it."""
+    found, left = [], [((), input)]
+    while left:
+        keys, value = left.pop()
+        if isinstance(value, dict):
+            left += [((*keys[-8:], str(key)), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            left += [(keys, item) for item in value]
+        elif value is not None:
+            found.append((keys, value))
+    return found
+
+
+def _command(arguments: dict[str, Any]) -> tuple[list[str] | None, list[str]]:
+    """The arguments of a command, if they are known for certain, and all its words in any case."""
+    argv, line = arguments.get("argv"), arguments.get("command")
+    if isinstance(argv, list) and all(isinstance(word, str) for word in argv):
+        both = [*argv, *([line] if isinstance(line, str) else [])]
+        return (argv if line is None else None), both
+    lines = [text for text in (argv, line) if isinstance(text, str)]
+    return (plain_words(lines[0]) if len(lines) == 1 else None), lines
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Says of some calls that they are allowed, asked about or denied: of those that all its keys are about.
+
+    Attributes:
+        action: What it says.
+        label: Which one it is, for people.
+        tool: Patterns of names.
+        effect: Effects.
+        origin: Patterns of origins.
+        path: Patterns of paths.
+        argv: Patterns of commands.
+    """
+
+    action: Action
+    label: str
+    tool: tuple[str, ...] = ()
+    effect: frozenset[str] = frozenset()
+    origin: tuple[OriginPattern, ...] = ()
+    path: tuple[PathPattern, ...] = ()
+    argv: tuple[ArgvPattern, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.label} ({self.conditions})"
+
+    @property
+    def conditions(self) -> str:
+        """What it is about, in words."""
+        texts = {"tool": self.tool, "effect": sorted(self.effect)}
+        texts |= {key: tuple(it.text for it in getattr(self, key)) for key in ("origin", "path", "argv")}
+        return ", ".join(f"{key} {' or '.join(values)}" for key, values in texts.items() if values)
+
+    @property
+    def is_about_input(self) -> bool:
+        """Whether it takes more than the tool to know."""
+        return bool(self.origin or self.path or self.argv)
+
+    def is_about_tool(self, asked: Asked) -> bool:
+        """Whether tool and effect are those of the rule."""
+        name = asked.tool if self.action == "allow" else asked.tool.casefold()
+        if self.tool and not any(fnmatchcase(name, it if name == asked.tool else it.casefold()) for it in self.tool):
+            return False
+        if self.action == "allow":  # of all that it may do
+            return not self.effect or asked.acting <= self.effect
+        return not self.effect or bool(asked.effects & self.effect)
+
+    def matches(self, asked: Asked) -> bool:
+        """Whether it is about this call.
+
+        What a rule allows, it allows where there is no doubt: each argument of the kind is covered. What it asks about
+        or denies, it does so wherever there could be one.
+        """
+        return self.is_about_tool(asked) and (self._covers(asked) if self.action == "allow" else self._touches(asked))
+
+    def _covers(self, asked: Asked) -> bool:
+        if asked.is_shell_line and not self.argv:
+            return False
+        if self.argv and not self._covers_command(asked):
+            return False
+        paths = [] if self.argv else asked.paths
+        return _all_covered(self.path, paths) and _all_covered(self.origin, asked.addresses)
+
+    def _covers_command(self, asked: Asked) -> bool:
+        argv, cwd = asked.argv, asked.arguments.get("cwd")
+        if argv is None or any(value for key, value in asked.arguments.items() if key not in _BESIDE_ARGV):
+            return False
+        is_at_home = cwd in (None, "", ".") or (bool(self.path) and _all_covered(self.path, [cwd]))
+        return is_at_home and any(pattern.covers(argv) for pattern in self.argv)
+
+    def _touches(self, asked: Asked) -> bool:
+        may_change = not asked.acting.isdisjoint({"write", "exec"})
+        return (
+            (not self.argv or any(pattern.touches(asked.words) for pattern in self.argv))
+            and (
+                not self.path or any(self._touches_path(text, may_change) for text in asked.places) or _odd(asked.paths)
+            )
+            and (not self.origin or any(it.touches(str(text)) for it in self.origin for text in asked.addresses))
+        )
+
+    def _touches_path(self, text: str, may_change: bool) -> bool:
+        return any(pattern.touches(text, may_change=may_change) for pattern in self.path)
+
+    def doubt(self, asked: Asked) -> str | None:
+        """What could not be read with certainty, so that the rule is about the call: for the model."""
+        if self.path and (odd := _odd(asked.paths)):
+            return f"the path {odd!r} can be read in more than one way: write it without .., ~, % and \\"
+        odd_ones = [text for text in asked.addresses if origin_of(str(text)) is None]
+        if self.origin and odd_ones:
+            return f"the address {str(odd_ones[0])[:200]!r} can be read in more than one way: write it as https://host/path"
+        return None
+
+
+def _all_covered(patterns: tuple[Any, ...], texts: list[Any]) -> bool:
+    covered = all(isinstance(text, str) and any(it.covers(text) for it in patterns) for text in texts)
+    return not patterns or (bool(texts) and covered)
+
+
+def _odd(paths: list[Any]) -> str | None:
+    return next((text[:200] for text in paths if isinstance(text, str) and text and not is_certain(text)), None)
+
+
+def rule_of(action: Action, given: Any, label: str) -> Rule:
+    """The rule that a table of a policy is.
+
+    Args:
+        action: The name of its list.
+        given: Keys and values: a text, or a list of which one is enough.
+        label: Which one it is.
+
+    Raises:
+        ConfigurationError: It can't be meant; the text names the key.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f'{label}: a rule is a table such as {{tool = "send_mail"}}, not {given!r}')
+    for key in given:
+        if key not in _KEYS:
+            raise ConfigurationError(f"{label}: there is no key {key!r}{nearest(key, _KEYS)}")
+    if not given:
+        raise ConfigurationError(f"{label}: a rule needs at least one of {', '.join(_KEYS)}")
+    if action == "allow" and not given.keys() & {"tool", "effect", "argv"}:
+        raise ConfigurationError(f'{label}: say which tools may do so: add tool = "…", or effect = "…"')
+    values = {key: _listed(value, f"{label}, {key}") for key, value in given.items()}
+    check_globs(values.get("tool", ()), f"{label}, tool")
+    for word in values.get("effect", ()):
+        if word not in EFFECTS:
+            raise ConfigurationError(f"{label}, effect: there is no effect {word!r}{nearest(word, EFFECTS)}")
+    return Rule(
+        action,
+        label,
+        values.get("tool", ()),
+        frozenset(values.get("effect", ())),
+        _patterns(OriginPattern, values.get("origin", ()), OriginPattern.problem, f"{label}, origin"),
+        _patterns(PathPattern, values.get("path", ()), PathPattern.problem, f"{label}, path"),
+        _patterns(
+            ArgvPattern, values.get("argv", ()), lambda it: it.problem(allows=action == "allow"), f"{label}, argv"
+        ),
+    )
+
+
+def _patterns(kind: Any, texts: tuple[str, ...], problem: Callable[[Any], str | None], at: str) -> tuple[Any, ...]:
+    patterns = tuple(map(kind, texts))
+    for pattern in patterns:
+        if said := problem(pattern):
+            raise ConfigurationError(f'{at}: "{pattern.text}" is none: {said}')
+    return patterns
+
+
+def _listed(value: Any, at: str) -> tuple[str, ...]:
+    values = (value,) if isinstance(value, str) else value
+    if not isinstance(values, list | tuple) or not values or not all(it and isinstance(it, str) for it in values):
+        raise ConfigurationError(f"{at}: give a text, or a list of texts, not {value!r}")
+    return tuple(values)
+
+
+def check_globs(names: tuple[str, ...], at: str) -> None:
+    """Refuses what can be no pattern of names of tools."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_*?-]+", name):
+            raise ConfigurationError(f"{at}: no tool can have the name {name!r}: use letters, digits, _, -, * and ?")
+
+
+def nearest(word: Any, words: Any) -> str:
+    """The end of a complaint: the word that was meant, or all there are."""
+    near = get_close_matches(str(word), sorted(words), n=1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else f": there are {', '.join(sorted(words))}"
