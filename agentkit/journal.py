@@ -14,7 +14,8 @@ from anyio import to_thread
 from agentkit.errors import ConfigurationError, JournalError
 from agentkit.lease import LEASE_SECONDS, Lease, chained, is_dead, new_holder, release_holder
 from agentkit.messages import Message, text_of
-from agentkit.store import Lines, RunRow, SqliteStore, Store, digest_of
+from agentkit.sqlite_store import SqliteStore
+from agentkit.store import Lines, RunRow, Store, digest_of
 from agentkit.transcript import FORMAT, Transcript
 
 __all__ = ["Journal", "before_turn", "question_of"]

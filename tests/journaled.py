@@ -10,7 +10,8 @@ from typing import Any
 
 from agentkit.errors import JournalError
 from agentkit.journal import Journal
-from agentkit.store import Lines, RunRow, SqliteStore
+from agentkit.sqlite_store import SqliteStore
+from agentkit.store import Lines, RunRow
 
 __all__ = ["Clock", "Killed", "WatchedStore"]
 

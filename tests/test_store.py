@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from agentkit.errors import ConfigurationError, JournalError, LeaseLost, RunBusy
-from agentkit.store import RunRow, SqliteStore, Store
+from agentkit.sqlite_store import SqliteStore
+from agentkit.store import RunRow, Store
 
 STORES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore(folder / "runs.db")}
 
@@ -243,7 +244,7 @@ def test_a_newer_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_locked_file_is_waited_for_and_then_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentkit.store._LOCKED_SECONDS", 0.05)
+    monkeypatch.setattr("agentkit.sqlite_store._LOCKED_SECONDS", 0.05)
     store = sqlite(tmp_path)
     other = sqlite3.connect(tmp_path / "runs.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")

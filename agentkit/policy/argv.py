@@ -1,4 +1,4 @@
-"""Commands against patterns: known-safe shapes where a rule allows, words wherever they are where one asks or denies."""
+"""Commands against patterns: known-safe shapes where a rule allows, else words wherever they are."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _QUOTES = re.compile(r"[\"'\\]")
 
 
 def plain_words(line: str) -> list[str] | None:
-    """The arguments of a line for a shell, where it has nothing that a shell would read as more. Source: faults.md, P12."""
+    """The arguments of a line for a shell, if it has nothing that a shell reads as more. Source: faults.md, P12."""
     return line.split() if _PLAIN.fullmatch(line) else None
 
 
 def pieces(words: Sequence[str]) -> list[str]:
-    """All that could be a path or a program in these words, in their order: also `.env` in `--file=.env` and `-f.env`."""
+    """All in these words that could be a path or a program: also the `.env` of `--file=.env` and `-f.env`."""
     found: list[str] = []
     for word in words:
         for text in dict.fromkeys((word, _QUOTES.sub("", word))):

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from agentkit.errors import ConfigurationError
-from agentkit.policy.rules import Asked
+from agentkit.policy.asked import Asked
 from agentkit.tools import Tool
 
 if TYPE_CHECKING:

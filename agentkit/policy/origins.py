@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from agentkit.policy.paths import LONGEST
+from agentkit.policy.paths import LONGEST, fold
 
 __all__ = ["Origin", "OriginPattern", "is_address", "origin_of"]
 
@@ -81,6 +81,10 @@ class OriginPattern:
         if own is None or other is None or (own.scheme, own.port) != (other.scheme, other.port):
             return False
         return other.host.endswith(f".{own.host}") if self._is_wide else other.host == own.host
+
+    def is_named_in(self, word: str) -> bool:
+        """Whether the host is anywhere in a word of a command."""
+        return self._origin is not None and self._origin.host in fold(word)
 
     def touches(self, address: str) -> bool:
         """Whether this is an address of the host, by any scheme and port, or one that can't be read with certainty."""

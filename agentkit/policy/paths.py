@@ -24,7 +24,9 @@ def is_certain(path: str) -> bool:
 
     Source: faults.md, P8.
     """
-    return 0 < len(path) <= LONGEST and not _UNCERTAIN.search(_HERE.sub("", path))
+    if not 0 < len(path) <= LONGEST:
+        return False
+    return not _UNCERTAIN.search(_HERE.sub("", unicodedata.normalize("NFKC", path)))
 
 
 def fold(text: str) -> str:
@@ -137,8 +139,8 @@ def _spellings(path: str) -> list[tuple[list[str], bool]]:
         folded = fold(text).replace("\\", "/").strip()
         folded = re.sub(r"^file:/*", "/", folded)
         folded = re.sub(r"^[a-z]:", "", folded)
-        for form in {folded, re.sub(r":[^/]*", "", folded)}:  # a stream of a file, on Windows
-            found.append((_names(form), form.startswith(("/", "~"))))
+        forms = {folded, re.sub(r":[^/]*", "", folded)}  # the second without a stream of a file, on Windows
+        found += [(_names(form), form.startswith(("/", "~"))) for form in forms]
     return found
 
 

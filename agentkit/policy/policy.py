@@ -7,12 +7,15 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import reduce
 from itertools import chain
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 from agentkit.errors import ConfigurationError
-from agentkit.policy.rules import UNDECLARED, Action, Asked, Rule, check_globs, nearest, rule_of
+from agentkit.policy.asked import UNDECLARED, Asked
+from agentkit.policy.rules import Action, Rule, check_globs, nearest, rule_of
 from agentkit.tools import Tool
 
 __all__ = ["Policy", "Verdict", "policy_of", "stricter", "taint_of"]
@@ -99,13 +102,14 @@ class Policy:
         self._rules: dict[Action, tuple[Rule, ...]] = {}
         for action in _LISTS:
             rules = tables.get(action, ())
-            if isinstance(rules, str | Mapping):
+            if isinstance(rules, str | Mapping) or not isinstance(rules, Iterable):
                 raise ConfigurationError(f"{at}{action} is a list of tables: write [[{action}]] above each")
             self._rules[action] = tuple(rule_of(action, rule, f"{action} {n}{of}") for n, rule in enumerate(rules, 1))
         names = tables.get("declassify", ())
-        if isinstance(names, str | Mapping) or not all(isinstance(name, str) for name in names):
-            raise ConfigurationError(f"{at}declassify is a list of names of tools, above the first table")
-        self._declassify = tuple(names)
+        is_list = isinstance(names, Iterable) and not isinstance(names, str | Mapping)
+        self._declassify = tuple(names) if is_list else ()
+        if not is_list or not all(isinstance(name, str) for name in self._declassify):
+            raise ConfigurationError(f'{at}declassify is a list of names of tools, such as ["send_report"]')
         check_globs(self._declassify, f"{at}declassify")
 
     def __or__(self, other: Policy) -> Policy:
@@ -139,7 +143,7 @@ class Policy:
         asked = Asked(tool, input)
         if denied := self._first("deny", asked):
             return denied
-        if _MIXED <= set(taint) and asked.acting and not self._is_declassified(tool.name):
+        if set(taint) >= _MIXED and asked.acting and not self._is_declassified(tool.name):
             does = " and ".join(sorted(asked.acting))
             return Verdict(
                 "ask", f"untrusted text and private data are in this conversation, and {tool.name} may {does}"
@@ -199,9 +203,7 @@ def policy_of(given: Policy | str | os.PathLike[str] | Iterable[Any] | None) -> 
         return given
     if isinstance(given, str | os.PathLike):
         return Policy.load(given)
-    if isinstance(given, Mapping) or not isinstance(given, Iterable) or not (layers := list(map(policy_of, given))):
+    layers = [] if isinstance(given, Mapping) or not isinstance(given, Iterable) else list(given)
+    if not layers or not all(isinstance(layer, Policy | str | os.PathLike) for layer in layers):
         raise ConfigurationError(f"policy must be a Policy, the path of a TOML file, or a list of these, not {given!r}")
-    first, *others = (layer for layer in layers if layer is not None)
-    for other in others:
-        first = first | other
-    return first
+    return reduce(or_, map(policy_of, layers))

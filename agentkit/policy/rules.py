@@ -10,84 +10,18 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from agentkit.errors import ConfigurationError
-from agentkit.policy.argv import ArgvPattern, pieces, plain_words
-from agentkit.policy.origins import OriginPattern, is_address, origin_of
-from agentkit.policy.paths import LONGEST, PathPattern, is_certain
-from agentkit.tools import EFFECTS, Tool
+from agentkit.policy.argv import ArgvPattern
+from agentkit.policy.asked import Asked
+from agentkit.policy.origins import OriginPattern, origin_of
+from agentkit.policy.paths import PathPattern
+from agentkit.tools import EFFECTS
 
-__all__ = ["ACTING", "Action", "Asked", "Rule", "check_globs", "nearest", "rule_of"]
+__all__ = ["Action", "Rule", "check_globs", "nearest", "rule_of"]
 
 Action = Literal["allow", "ask", "deny"]
 
-ACTING = frozenset({"write", "net", "exec"})
-"""Effects that are more than to look."""
-
-UNDECLARED = frozenset({"write", "net", "untrusted"})
-"""What a tool that declares nothing counts as. Source: faults.md section 5."""
-
 _KEYS = ("tool", "effect", "origin", "path", "argv")
-_PATHS = re.compile(r".*(path|file|filename|dir|directory|folder|destination|source|target|cwd)s?", re.IGNORECASE)
-_ADDRESSES = re.compile(r".*(url|uri|href|endpoint|origin)s?", re.IGNORECASE)
 _BESIDE_ARGV = {"argv", "command", "cwd", "timeout"}
-
-
-class Asked:
-    """A call, as rules look at it.
-
-    Args:
-        tool: The tool.
-        input: What it would run with.
-    """
-
-    def __init__(self, tool: Tool, input: Any) -> None:  # noqa: A002
-        self.tool = tool.name
-        self.effects = tool.effect or UNDECLARED
-        self.acting = self.effects & ACTING
-        self.arguments = input if isinstance(input, dict) else {}
-        self.texts = _texts(input)
-        self.paths = [text for keys, text in self.texts if any(map(_PATHS.fullmatch, keys))]
-        named = [text for keys, text in self.texts if any(map(_ADDRESSES.fullmatch, keys))]
-        others = [text for _, text in self.texts if isinstance(text, str) and is_address(text)]
-        self.addresses = [*named, *others]
-        self.argv, self.words = _command(self.arguments)
-
-    @property
-    def is_shell_line(self) -> bool:
-        """Whether it gives a line to a shell."""
-        line = self.arguments.get("command")
-        return isinstance(line, str) and ("exec" in self.effects or self.effects >= UNDECLARED)
-
-    @property
-    def places(self) -> list[str]:
-        """Every text that could be a path, the words of commands too, alone and from the folder they start in."""
-        whole = [text for _, text in self.texts if isinstance(text, str) and len(text) <= LONGEST]
-        cwd = self.arguments.get("cwd")
-        found = pieces(self.words)
-        return [*whole, *found, *([f"{cwd}/{piece}" for piece in found] if isinstance(cwd, str) else [])]
-
-
-def _texts(input: Any) -> list[tuple[tuple[str, ...], Any]]:  # noqa: A002
-    """All values in an input that are no containers, each with the names on the way to it."""
-    found, left = [], [((), input)]
-    while left:
-        keys, value = left.pop()
-        if isinstance(value, dict):
-            left += [((*keys[-8:], str(key)), item) for key, item in value.items()]
-        elif isinstance(value, list):
-            left += [(keys, item) for item in value]
-        elif value is not None:
-            found.append((keys, value))
-    return found
-
-
-def _command(arguments: dict[str, Any]) -> tuple[list[str] | None, list[str]]:
-    """The arguments of a command, if they are known for certain, and all its words in any case."""
-    argv, line = arguments.get("argv"), arguments.get("command")
-    if isinstance(argv, list) and all(isinstance(word, str) for word in argv):
-        both = [*argv, *([line] if isinstance(line, str) else [])]
-        return (argv if line is None else None), both
-    lines = [text for text in (argv, line) if isinstance(text, str)]
-    return (plain_words(lines[0]) if len(lines) == 1 else None), lines
 
 
 @dataclass(frozen=True)
@@ -129,8 +63,7 @@ class Rule:
 
     def is_about_tool(self, asked: Asked) -> bool:
         """Whether tool and effect are those of the rule."""
-        name = asked.tool if self.action == "allow" else asked.tool.casefold()
-        if self.tool and not any(fnmatchcase(name, it if name == asked.tool else it.casefold()) for it in self.tool):
+        if self.tool and not any(fnmatchcase(asked.tool, name) for name in self.tool):
             return False
         if self.action == "allow":  # of all that it may do
             return not self.effect or asked.acting <= self.effect
@@ -160,35 +93,34 @@ class Rule:
         return is_at_home and any(pattern.covers(argv) for pattern in self.argv)
 
     def _touches(self, asked: Asked) -> bool:
-        may_change = not asked.acting.isdisjoint({"write", "exec"})
         return (
             (not self.argv or any(pattern.touches(asked.words) for pattern in self.argv))
-            and (
-                not self.path or any(self._touches_path(text, may_change) for text in asked.places) or _odd(asked.paths)
-            )
-            and (not self.origin or any(it.touches(str(text)) for it in self.origin for text in asked.addresses))
+            and (not self.path or self._touches_path(asked))
+            and (not self.origin or self._touches_origin(asked))
         )
 
-    def _touches_path(self, text: str, may_change: bool) -> bool:
-        return any(pattern.touches(text, may_change=may_change) for pattern in self.path)
+    def _touches_path(self, asked: Asked) -> bool:
+        may_change = not asked.acting.isdisjoint({"write", "exec"})
+        named = (it.touches(text, may_change=may_change) for it in self.path for text in asked.places)
+        return asked.odd_path is not None or any(named)
+
+    def _touches_origin(self, asked: Asked) -> bool:
+        addressed = (it.touches(str(text)) for it in self.origin for text in asked.addresses)
+        return any(addressed) or any(it.is_named_in(word) for it in self.origin for word in asked.words)
 
     def doubt(self, asked: Asked) -> str | None:
         """What could not be read with certainty, so that the rule is about the call: for the model."""
-        if self.path and (odd := _odd(asked.paths)):
-            return f"the path {odd!r} can be read in more than one way: write it without .., ~, % and \\"
-        odd_ones = [text for text in asked.addresses if origin_of(str(text)) is None]
-        if self.origin and odd_ones:
-            return f"the address {str(odd_ones[0])[:200]!r} can be read in more than one way: write it as https://host/path"
+        if self.path and asked.odd_path is not None:
+            return f"the path {asked.odd_path[:200]!r} can be read in several ways: write it without .., ~, % and \\"
+        odd = [str(text) for text in asked.addresses if origin_of(str(text)) is None]
+        if self.origin and odd:
+            return f"the address {odd[0][:200]!r} can be read in several ways: write it as https://host/path"
         return None
 
 
 def _all_covered(patterns: tuple[Any, ...], texts: list[Any]) -> bool:
     covered = all(isinstance(text, str) and any(it.covers(text) for it in patterns) for text in texts)
     return not patterns or (bool(texts) and covered)
-
-
-def _odd(paths: list[Any]) -> str | None:
-    return next((text[:200] for text in paths if isinstance(text, str) and text and not is_certain(text)), None)
 
 
 def rule_of(action: Action, given: Any, label: str) -> Rule:
@@ -205,6 +137,8 @@ def rule_of(action: Action, given: Any, label: str) -> Rule:
     if not isinstance(given, Mapping):
         raise ConfigurationError(f'{label}: a rule is a table such as {{tool = "send_mail"}}, not {given!r}')
     for key in given:
+        if key == "declassify":
+            raise ConfigurationError(f"{label}: declassify belongs above the first [[…]] of the file")
         if key not in _KEYS:
             raise ConfigurationError(f"{label}: there is no key {key!r}{nearest(key, _KEYS)}")
     if not given:
@@ -238,7 +172,7 @@ def _patterns(kind: Any, texts: tuple[str, ...], problem: Callable[[Any], str | 
 
 
 def _listed(value: Any, at: str) -> tuple[str, ...]:
-    values = (value,) if isinstance(value, str) else value
+    values = (value,) if isinstance(value, str) else sorted(value) if isinstance(value, set | frozenset) else value
     if not isinstance(values, list | tuple) or not values or not all(it and isinstance(it, str) for it in values):
         raise ConfigurationError(f"{at}: give a text, or a list of texts, not {value!r}")
     return tuple(values)

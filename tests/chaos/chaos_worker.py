@@ -29,7 +29,8 @@ import anyio
 from anyio import to_thread
 
 from agentkit import Agent, Client, Journal, NotDone, RunContext, RunResult, Tool, allow, tool
-from agentkit.store import Lines, RunRow, SqliteStore
+from agentkit.sqlite_store import SqliteStore
+from agentkit.store import Lines, RunRow
 
 QUESTION = "Do it."
 
