@@ -6,18 +6,19 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from math import inf
 from typing import Any
 
 import anyio
-from anyio import to_thread
+from anyio import from_thread, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from agentkit.budget import Shared
 from agentkit.call import Approve, Call
+from agentkit.early import EarlyCalls
 from agentkit.errors import ToolError
 from agentkit.events import Event, ToolCall, ToolHeld, ToolJudged, ToolProgress, ToolResult
 from agentkit.invocation import (
@@ -27,6 +28,7 @@ from agentkit.invocation import (
     broken_input,
     input_of,
     invoke,
+    invoke_within,
     is_denied,
     is_from_code,
     left_behind,
@@ -50,16 +52,6 @@ _logger = logging.getLogger("agentkit.tools")
 _CODE_WAITS = 240.0
 """Seconds that a call from code may take, results on their way included: after 270 the code gets a TimeoutError.
 Source: messages-api.md section 11."""
-
-
-@dataclass(slots=True)
-class _Early:
-    """A call that started while the reply still streamed: used only if its turn is committed."""
-
-    block: Block
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    ready: anyio.Event = field(default_factory=anyio.Event)
-    ended: Ended = field(init=False)  # when it is ready
 
 
 class Calls:
@@ -110,9 +102,9 @@ class Calls:
         self._slots = anyio.Semaphore(limits.max_parallel_tools, fast_acquire=True)
         # Threads that were given up keep their place until they end, so there are more than slots.
         self._threads = anyio.CapacityLimiter(4 * limits.max_parallel_tools)
-        self._early: dict[str, _Early] = {}
         self._answer_by = inf  # what code waits for
         self._jobs = Jobs()
+        self._early = EarlyCalls(self._jobs)
 
     def offer(self, block: Block) -> None:
         """Starts a complete `tool_use` of a turn that still streams, if it is safe to: a valid call of a read tool."""
@@ -125,15 +117,12 @@ class Calls:
             return
         if any(policy.judge(tool, block.get("input"), TAINTS).action != "allow" for policy in self._policies):
             return
-        early = self._early[str(block.get("id"))] = _Early(block)
         call = Call(self._transcript.call_id(str(block.get("id"))), block)  # once the turn is taken, the id is another
-        self._jobs.start(partial(self._run_early, early, call, tool, arguments))
+        self._early.start(block, partial(self._in_slot, call, tool, arguments))
 
     def forget_early(self) -> None:
         """Stops what was started for a turn that failed, or that runs no calls."""
-        for early in self._early.values():
-            early.scope.cancel()
-        self._early.clear()
+        self._early.stop()
 
     async def run(self, calls: Sequence[Call]) -> AsyncGenerator[Event]:
         """Runs `calls` at the same time; each writes its own entries, and its events come as they happen.
@@ -154,7 +143,7 @@ class Calls:
             event = await self._jobs.next_event()
             left -= isinstance(event, ToolResult | ToolHeld)
             yield event
-        self._early.clear()
+        self._early.forget()
         self._answer_by = inf
 
     async def aclose(self) -> None:
@@ -206,13 +195,15 @@ class Calls:
             if await self._decided(call, tool):
                 await self._run(self._transcript.calls[call.call_id])
             return
-        early = self._early.get(str(call.block["id"]))
-        if early and early.block == call.block:  # it has a slot, or waits for one
-            await self._run_started(call, tool, partial(self._ended_early, early))
+        if early := self._early.result_of(call.block):  # it has a slot, or waits for one
+            await self._run_started(call, tool, early)
             return
         async with self._slots:
             await checkpoint_if_cancelled()
-            await self._run_started(call, tool, partial(self._call, tool, call, arguments))
+            if tool.transactional and self._lease:
+                await self._run_within(self._lease, call, tool, arguments)
+            else:
+                await self._run_started(call, tool, partial(self._call, tool, call, arguments))
 
     def _judged(self, tool: Tool, call: Call) -> Verdict | None:
         """What the policies say of a call, written down; None without one."""
@@ -258,16 +249,29 @@ class Calls:
                 await lease.commit_result()
         self._jobs.emit(event)
 
-    async def _run_early(self, early: _Early, call: Call, tool: Tool, arguments: dict[str, Any]) -> None:
-        with early.scope:
-            async with self._slots:
-                await checkpoint_if_cancelled()
-                early.ended = await self._call(tool, call, arguments)
-            early.ready.set()
+    async def _run_within(self, lease: Lease, call: Call, tool: Tool, arguments: dict[str, Any]) -> None:
+        """A call whose effect and result are written together, or not at all. Source: faults.md section 6."""
+        ctx = self._told(tool, call, anyio.current_time() + self._seconds(tool, call))
+        self._transcript.start(call, tool=tool.digest)
+        self._jobs.emit(ToolCall(call.call_id, tool.name, copy_json(input_of(call))))
+        events: list[Event] = []
 
-    async def _ended_early(self, early: _Early) -> Ended:
-        await early.ready.wait()
-        return early.ended
+        def work(transaction: Any) -> None:
+            ended = invoke_within(tool, ctx, arguments, transaction)
+            from_thread.run_sync(lambda: events.append(self._note(call, ended)))
+
+        try:
+            await lease.transact(work)
+        except BaseException:
+            if events:
+                self._transcript.start(call, tool=tool.digest)  # nothing of it has happened
+            raise
+        self._jobs.emit(events[0])
+
+    async def _in_slot(self, call: Call, tool: Tool, arguments: dict[str, Any]) -> Ended:
+        async with self._slots:
+            await checkpoint_if_cancelled()
+            return await self._call(tool, call, arguments)
 
     async def _call(self, tool: Tool, call: Call, arguments: dict[str, Any]) -> Ended:
         seconds = self._seconds(tool, call)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
+import anyio.from_thread
 from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
@@ -26,6 +27,7 @@ __all__ = [
     "broken_input",
     "input_of",
     "invoke",
+    "invoke_within",
     "is_denied",
     "is_from_code",
     "left_behind",
@@ -110,6 +112,30 @@ async def _enter(
         return Ended("failed", f"The tool failed with {type(error).__name__}.")
 
 
+def invoke_within(tool: Tool, ctx: RunContext[Any], arguments: dict[str, Any], transaction: Any) -> Ended:
+    """Enters a transactional tool, in a thread. What it did to the database is undone unless it ends well.
+
+    Args:
+        tool: The tool.
+        ctx: For a function that takes one.
+        arguments: What `tool.validate` gave.
+        transaction: The connection, in a transaction.
+    """
+    began = anyio.from_thread.run_sync(anyio.current_time)
+    transaction.execute("SAVEPOINT call")
+    try:
+        ended = Ended("done", as_content(tool.enter(replace(ctx, transaction=transaction), arguments)))
+    except ToolError as error:
+        ended = Ended("failed", as_content(error.content))
+    except BaseException as error:
+        _logger.warning("tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
+        ended = Ended("failed", f"The tool failed with {type(error).__name__}.")
+    if ended.outcome != "done":
+        transaction.execute("ROLLBACK TO SAVEPOINT call")
+    ended.seconds = anyio.from_thread.run_sync(anyio.current_time) - began
+    return ended
+
+
 async def left_behind(
     tool: Tool, ctx: RunContext[Any], call: Call, *, seconds: float, threads: anyio.CapacityLimiter
 ) -> Ended | None:
@@ -125,7 +151,7 @@ async def left_behind(
         threads: The limit for a `verify` that is not async.
     """
     is_same = call.tool in (None, tool.digest)
-    if is_same and (tool.is_read or (tool.idempotent and call.attempts < _MOST_ATTEMPTS)):
+    if is_same and (tool.is_read or tool.transactional or (tool.idempotent and call.attempts < _MOST_ATTEMPTS)):
         return None
     unknown = Ended("unknown", f"The process stopped while this call ran. {MAY_HAVE_RUN}")
     if tool.verify is None:

@@ -85,6 +85,35 @@ class Lease:
             await anyio.sleep(pause)
             pause = min(2 * pause, 2.0)
 
+    async def transact(self, work: Callable[[Any], None]) -> None:
+        """Stores what the log has since, with all that `work` does to the database: both or neither.
+
+        Args:
+            work: Is given the connection, in a thread, and adds the result of its call to the log. When it is under way
+                it is not cancelled.
+
+        Raises:
+            LeaseLost: As `commit`; `work` was not called.
+            JournalError: Nothing is stored, and all is undone.
+        """
+        async with self._turn:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._transact, work, limiter=self._threads)
+
+    def _transact(self, work: Callable[[Any], None]) -> None:
+        with self._writing:
+            now = self._clock()
+            row = replace(self._row, updated=now, expires=now + LEASE_SECONDS)
+
+            def lines(db: Any) -> Lines:
+                work(db)
+                return list(chained(self._transcript.entries[row.length :], self._digest))
+
+            written = self._store.transact(row, lines)
+            self._row = replace(self._row, expires=row.expires)
+            self._note(written)
+            self._synced = True
+
     async def confirm(self) -> None:
         """Makes sure that the run is still ours where its time was up meanwhile: a process can be stopped for long.
 

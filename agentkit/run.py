@@ -90,6 +90,8 @@ class Run:
         if self._events is not None:
             raise ConfigurationError("a run is entered once: begin another, or resume it")
         budget = self._new_budget()
+        if not self._journal and (tool := next((tool for tool in self._tools.values() if tool.transactional), None)):
+            raise ConfigurationError(f"{tool.name} is transactional, so its run needs a journal: Agent(journal=…)")
         if self._journal:
             self._lease = await self._journal.take_up(self._transcript, self._session)
         self._budget = budget

@@ -6,10 +6,11 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 from weakref import finalize
 
 from agentkit.errors import ConfigurationError, JournalError, LeaseLost, RunBusy
@@ -95,6 +96,23 @@ class SqliteStore:
         """See `Store`."""
         with self._transaction(durable=durable) as db:
             self._write(db, row, row.epoch, lines)
+
+    def transact(self, row: RunRow, work: Callable[[Any], Lines]) -> Lines:
+        """See `Store`."""
+        with self._transaction(durable=True) as db:
+            self._write(db, row, row.epoch, ())  # the lease is ours until the end of the transaction
+            give_up = time.monotonic() + _LOCKED_SECONDS  # others wait to write
+            db.set_progress_handler(lambda: time.monotonic() > give_up, 10_000)
+            try:
+                lines = work(db)
+            finally:
+                db.set_progress_handler(None, 0)
+            if not db.in_transaction:
+                raise JournalError(
+                    "a transactional tool must not end the transaction itself: leave commit and rollback out"
+                )
+            self._write(db, row, row.epoch, lines)
+            return lines
 
     def cut(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> None:
         """See `Store`."""

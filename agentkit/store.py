@@ -6,10 +6,10 @@ to one holder at a time (a *lease*, counted by *epochs*), and writes nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentkit.errors import RunBusy
 
@@ -85,6 +85,20 @@ class Store(Protocol):
 
         Raises:
             LeaseLost: The epoch is over.
+        """
+
+    def transact(self, row: RunRow, work: Callable[[Any], Lines]) -> Lines:
+        """As a durable `append` of the lines that `work` gives, in whose transaction `work` itself runs.
+
+        Args:
+            row: As for `append`.
+            work: Is given the connection to the database. What it raises undoes all that it did.
+
+        Returns:
+            The lines.
+
+        Raises:
+            LeaseLost: The epoch is over; `work` was not called.
         """
 
     def cut(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> None:

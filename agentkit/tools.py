@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -65,6 +66,7 @@ class RunContext(Generic[Deps]):
         deadline: When the call is cancelled, on `anyio.current_time()`'s clock, in seconds; None is never.
         report: Where progress goes; tools call `progress`.
         shared: What a run has in common with the agents that its tools run: see `within=`.
+        transaction: For a transactional tool, the connection to the journal's database (`sqlite3.Connection`).
     """
 
     deps: Deps = field(repr=False)
@@ -77,6 +79,7 @@ class RunContext(Generic[Deps]):
     deadline: float | None = None
     report: Callable[[str], None] | None = field(default=None, repr=False)
     shared: Any = field(default=None, repr=False)
+    transaction: Any = field(default=None, repr=False)
 
     @cached_property
     def idempotency_key(self) -> str:
@@ -113,6 +116,8 @@ class Tool(Generic[P, R]):
         strict: Whether the API constrains the input to the schema.
         polls: Whether equal calls in a row are its way of working.
         idempotent: Whether a call whose outcome is unknown may run again.
+        transactional: Whether its effect is in the journal's own database: a sync function that writes by
+            `ctx.transaction`, in the transaction that also keeps its result, so it happens exactly once.
         verify: Finds out what became of a call whose process died: `verify(ctx, arguments)`, sync or async. It returns
             what the tool would have returned, or raises `NotDone` if the effect has not happened; any other exception
             leaves the outcome unknown.
@@ -136,6 +141,7 @@ class Tool(Generic[P, R]):
     strict: bool | None
     polls: bool
     idempotent: bool
+    transactional: bool
     verify: Verify | None
     _call: Callable[P, R]
     _description: str | None
@@ -156,6 +162,7 @@ class Tool(Generic[P, R]):
         strict: bool | None = None,
         polls: bool = False,
         idempotent: bool = False,
+        transactional: bool = False,
         verify: Verify | None = None,
         defer_loading: bool | None = None,
         allowed_callers: Iterable[str] | None = None,
@@ -179,7 +186,9 @@ class Tool(Generic[P, R]):
         self._set(**{about: getattr(call, about) for about in WRAPPER_ASSIGNMENTS if hasattr(call, about)})
         self._set(__wrapped__=call, _call=call, _description=description, name=name, effect=_effects(effect, name))
         self._set(timeout=timeout, needs_approval=needs_approval, strict=strict, polls=polls)
-        self._set(idempotent=idempotent, verify=verify)
+        if transactional and (is_async(call) or inspect.isgeneratorfunction(call)):
+            raise ToolDefinitionError(f"tool {name!r}: transactional needs a sync function that returns its result")
+        self._set(idempotent=idempotent, verify=verify, transactional=transactional)
         options = {  # in the order in which they are sent
             "cache_control": cache_control and dict(cache_control),
             "strict": strict,
@@ -233,7 +242,7 @@ class Tool(Generic[P, R]):
     @cached_property
     def digest(self) -> str:
         """Of what it is and does, as far as it says so: a call that was approved or begun is one of this tool alone."""
-        said = [self.definition, sorted(self.effect), self.idempotent]
+        said = [self.definition, sorted(self.effect), self.idempotent, *(["transactional"] * self.transactional)]
         return hashlib.sha256(encode(said)).hexdigest()[:32]
 
     @property
@@ -277,6 +286,11 @@ class Tool(Generic[P, R]):
         except LookupError:  # a reference that only the API can follow
             return None
 
+    def enter(self, ctx: RunContext[Any], arguments: dict[str, Any]) -> Any:
+        """Calls the function, with `ctx` if it takes one, and gives what it returns."""
+        given = (ctx,) if self._schema.takes_context else ()
+        return self._call(*given, **arguments)
+
     async def run(
         self,
         ctx: RunContext[Any],
@@ -301,8 +315,7 @@ class Tool(Generic[P, R]):
             ToolError: The function raised it, or returned what can't be sent.
         """
         report = Report(ctx.report or (lambda text: None))
-        given = (replace(ctx, report=report),) if self._schema.takes_context else ()
-        enter = partial(self._call, *given, **arguments)
+        enter = partial(self.enter, replace(ctx, report=report), arguments)
         return await content_of(enter, on_loop=is_async(self._call), threads=threads, report=report, whole=whole)
 
 
@@ -321,6 +334,7 @@ def tool(
     strict: bool | None = None,
     polls: bool = False,
     idempotent: bool = False,
+    transactional: bool = False,
     verify: Verify | None = None,
     defer_loading: bool | None = None,
     allowed_callers: Iterable[str] | None = None,

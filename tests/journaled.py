@@ -64,6 +64,20 @@ class WatchedStore:
     def append(self, row: RunRow, lines: Lines, *, durable: bool) -> None:
         self._written(durable, lines, lambda: self._store.append(row, lines, durable=durable))
 
+    def transact(self, row: RunRow, work: Callable[[Any], Lines]) -> Lines:
+        def watched(db: Any) -> Lines:
+            lines = work(db)
+            self._written(True, lines, lambda: None)
+            return lines
+
+        def killed(db: Any) -> Lines:  # before it is committed, or after
+            return work(db)
+
+        if len(self.writes) + 1 == self.kill_at and self.stored:
+            lines = self._store.transact(row, killed)
+            self._written(True, lines, lambda: None)
+        return self._store.transact(row, watched)
+
     def _written(self, durable: bool, lines: Lines, write: Callable[[], Any]) -> Any:
         with self._lock:
             if self.dead:

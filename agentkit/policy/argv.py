@@ -24,7 +24,7 @@ def plain_words(line: str) -> list[str] | None:
 def pieces(words: Sequence[str]) -> list[str]:
     """All in these words that could be a path or a program: also the `.env` of `--file=.env` and `-f.env`."""
     found: list[str] = []
-    for word in words:
+    for word in map(fold, words):
         for text in dict.fromkeys((word, _QUOTES.sub("", word))):
             for piece in filter(None, _BETWEEN.split(text)):
                 found.append(piece)

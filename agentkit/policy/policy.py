@@ -24,6 +24,7 @@ RuleTable = Mapping[str, "str | Iterable[str]"]
 
 _LISTS: tuple[Action, ...] = ("deny", "ask", "allow")
 _MIXED = frozenset({"untrusted", "private"})
+_DOES = {"write": "change things", "net": "send data out", "exec": "run code"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class Policy:
         if denied := self._first("deny", asked):
             return denied
         if set(taint) >= _MIXED and asked.acting and not self._is_declassified(tool.name):
-            does = " and ".join(sorted(asked.acting))
+            does = _words(asked)
             return Verdict(
                 "ask", f"untrusted text and private data are in this conversation, and {tool.name} may {does}"
             )
@@ -154,7 +155,7 @@ class Policy:
             return Verdict("allow", f"{tool.name} only reads")
         if asked.is_shell_line:
             return Verdict("ask", "a line for a shell that no allow rule with argv is about")
-        does = " and ".join(sorted(asked.acting))
+        does = _words(asked)
         says = f"may {does}" if tool.effect else f"declares no effect, so it may {does}"
         return Verdict("ask", f"{tool.name} {says}, and no allow rule is about this call")
 
@@ -181,6 +182,10 @@ class Policy:
 
     def _is_declassified(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self._declassify)
+
+
+def _words(asked: Asked) -> str:
+    return " and ".join(words for effect, words in _DOES.items() if effect in asked.acting)
 
 
 def taint_of(tool: Tool) -> frozenset[str]:

@@ -82,8 +82,8 @@ class Rule:
             return False
         if self.argv and not self._covers_command(asked):
             return False
-        paths = [] if self.argv else asked.paths
-        return _all_covered(self.path, paths) and _all_covered(self.origin, asked.addresses)
+        is_covered = bool(self.argv) or _all_covered(self.path, asked.paths)
+        return is_covered and _all_covered(self.origin, asked.addresses)
 
     def _covers_command(self, asked: Asked) -> bool:
         argv, cwd = asked.argv, asked.arguments.get("cwd")
