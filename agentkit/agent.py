@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from weakref import WeakKeyDictionary, WeakSet, finalize
@@ -32,6 +33,7 @@ from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
+    from agentkit.long_outputs import Outputs
     from agentkit.portal import Portal
     from agentkit.preview import Preview
 
@@ -57,6 +59,8 @@ class Agent:
         client: The endpoint; without one a `Client()` is made at the first run, and closed by the agent.
         journal: Where runs are kept, so that they outlive the process: a `Journal`, or the path of its file. By default
             `runs.db` in the folder that `AGENTKIT_HOME` names; without that they are kept in memory.
+        outputs: A folder for results of tools that are longer than 32 KB. The model gets head and tail, and reads the
+            rest with `read_output`, a tool that the agent then has too. Without one, what is over 256 KB is cut.
         policy: What the tools may do, and what a human is asked about: a `Policy`, the path of a TOML file, or several
             of these, of which each can only forbid more. Without one, every tool that is given may run.
         **parameters: Other fields of the body, such as `thinking`, `effort` and `tool_choice`: see `Parameters`.
@@ -82,12 +86,14 @@ class Agent:
         limits: Limits | None = None,
         client: Client | None = None,
         journal: Journal | str | os.PathLike[str] | None = None,
+        outputs: str | os.PathLike[str] | None = None,
         policy: Policy | str | os.PathLike[str] | Sequence[Policy | str | os.PathLike[str]] | None = None,
         **parameters: Unpack[Parameters],
     ) -> None:
         self.limits = limits or Limits()
         self._client = client
         self._journal = _journal_of(journal)
+        self._outputs = None if outputs is None else _outputs_in(outputs)
         self._policy = policy_of(policy)
         self._own: Client | None = None
         self._synced: WeakSet[Client] = WeakSet()  # those of `run_sync`
@@ -104,6 +110,7 @@ class Agent:
             provider=_provider_of(client),
             cache=cache,
             known=client.known_model(model) if client and model else None,
+            own=[self._outputs.tool] if self._outputs else [],
         )
         self.model = self._blueprint.model
 
@@ -288,6 +295,7 @@ class Agent:
             output=self._blueprint.output,
             approve=options.get("approve") or (within.shared.approve if within else None),
             journal=journal,
+            keep=partial(self._outputs.keep, run_id) if self._outputs else None,
             session=session,
             policies=[*([self._policy] if self._policy else []), *(within.shared.policies if within else ())],
             within=within,
@@ -353,6 +361,12 @@ def _portal_of(client: Client) -> Portal:
         # A client that nobody closes takes its thread and connections with it.
         finalize(client, portal.abandon, client.closing).atexit = False
     return _portals[client]
+
+
+def _outputs_in(folder: str | os.PathLike[str]) -> Outputs:
+    from agentkit.long_outputs import Outputs
+
+    return Outputs(folder)
 
 
 def _journal_of(given: Journal | str | os.PathLike[str] | None) -> Journal | None:

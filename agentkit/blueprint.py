@@ -42,6 +42,7 @@ class Blueprint:
         provider: Where it is known now.
         cache: `auto` places cache marks; None places none.
         known: What the endpoint has said that the model takes, if it has.
+        own: Tools of the agent's own, that every run has after the others.
 
     Attributes:
         model: Id of the model.
@@ -67,6 +68,7 @@ class Blueprint:
         provider: Provider | None,
         cache: str | None,
         known: Model | None = None,
+        own: Sequence[Tool] = (),
     ) -> None:
         if cache not in ("auto", None):
             raise ConfigurationError(f"cache is 'auto' or None, not {cache!r}; marks of your own go with it or without")
@@ -75,7 +77,8 @@ class Blueprint:
             raise ConfigurationError('name a model: Agent("claude-sonnet-4-6"), or set AGENTKIT_MODEL')
         self.model = named
         self.output: Output[Any] | None = _output_of(output_type)
-        self.tools = _by_name(tools)
+        self._own = own
+        self.tools = _by_name(tools, own)
         params = parameters_of(parameters, extra_body, self.output.format if self.output else None)
         self._bare = Request(
             model=named,
@@ -112,7 +115,7 @@ class Blueprint:
         # Source: messages-api.md section 16.1: what may take longer than ten minutes has to be streamed.
         fits = 3600 * self._request.max_tokens / 128_000 <= 600
         request = self._unstreamed if stream is None and fits else self._request
-        by_name = self.tools if tools is None else _by_name(tools)
+        by_name = self.tools if tools is None else _by_name(tools, self._own)
         is_news = known not in (None, self._known, model_of(self.model))
         if tools is not None or provider not in (None, self._provider) or is_news:
             request = replace(self._with(by_name, provider or self._provider, known), stream=request.stream)
@@ -149,11 +152,11 @@ def _refuse_citations(tools: Iterable[Mapping[str, Any]]) -> None:
             raise ConfigurationError(f"output_type can't go with citations: make {name} without citations=True")
 
 
-def _by_name(tools: Iterable[AnyTool]) -> _Named:
+def _by_name(tools: Iterable[AnyTool], own: Sequence[Tool]) -> _Named:
     found: _Named = {}
     if not isinstance(tools, Iterable):
         raise ConfigurationError("tools must be a list of functions, tools or definitions")
-    for at, item in enumerate(tools):
+    for at, item in enumerate([*tools, *own]):
         if isinstance(item, Mapping):
             item = parse_json(encode(dict(item)))
         elif not isinstance(item, Tool | ServerTool):

@@ -42,7 +42,7 @@ from agentkit.policy import Policy, Verdict, stricter, taint_of
 from agentkit.repeats import digest_of
 from agentkit.settings import Limits
 from agentkit.taint import TAINTS
-from agentkit.tool_results import as_content
+from agentkit.tool_results import Keep, as_content
 from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Transcript
 
@@ -68,6 +68,7 @@ class Calls:
         available: All names that the request offers, for results that refer to tools; None: those of `tools`.
         approve: Decides on calls that need it, while the run goes on; None: they are held.
         lease: Where the log is kept.
+        keep: Where results go that are too long for the model.
         shared: For the agents that tools run.
         policies: What may run: that of the agent, and those of the runs above this one.
     """
@@ -85,6 +86,7 @@ class Calls:
         available: Collection[str] | None = None,
         approve: Approve | None = None,
         lease: Lease | None = None,
+        keep: Keep | None = None,
         shared: Shared | None = None,
         policies: Sequence[Policy] = (),
     ) -> None:
@@ -94,6 +96,7 @@ class Calls:
         self._deps = deps
         self._approve = approve
         self._lease = lease
+        self._keep = keep
         self._shared = shared
         self._policies = policies
         self._timeout = timeout
@@ -283,6 +286,7 @@ class Calls:
             threads=self._threads,
             available=self._available,
             whole=is_from_code(call.block),
+            keep=self._keep,
         )
 
     def _now(self) -> float:

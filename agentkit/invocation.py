@@ -17,7 +17,7 @@ from agentkit.errors import NotDone, ToolError
 from agentkit.functions import is_async
 from agentkit.messages import Block, encode
 from agentkit.repeats import NOTICE
-from agentkit.tool_results import as_content, as_text
+from agentkit.tool_results import Keep, as_content, as_text
 from agentkit.tools import RunContext, Tool
 
 __all__ = [
@@ -64,6 +64,7 @@ async def invoke(
     threads: anyio.CapacityLimiter,
     available: Collection[str],
     whole: bool,
+    keep: Keep | None = None,
 ) -> Ended:
     """Enters the tool. Whatever it does, one end comes out, unless the caller itself is cancelled.
 
@@ -75,10 +76,11 @@ async def invoke(
         threads: The limit for sync functions.
         available: Names of tools that a result may refer to.
         whole: Whether a result that is too long is refused, and not cut.
+        keep: Where a text goes that is too long, so that the model can read it.
     """
     began = anyio.current_time()
     with anyio.CancelScope(deadline=began + seconds) as scope:
-        ended = await _enter(tool, ctx, arguments, threads, available, whole=whole)
+        ended = await _enter(tool, ctx, arguments, threads, available, whole=whole, keep=keep)
     if scope.cancelled_caught:
         ended = Ended("timed_out", f"Timed out after {seconds:.6g} seconds. {MAY_HAVE_RUN}")
     ended.seconds = anyio.current_time() - began
@@ -93,9 +95,10 @@ async def _enter(
     available: Collection[str],
     *,
     whole: bool,
+    keep: Keep | None,
 ) -> Ended:
     try:
-        content = await tool.run(ctx, arguments, threads=threads, whole=whole)
+        content = await tool.run(ctx, arguments, threads=threads, whole=whole, keep=keep)
         if unknown := _unknown_references(content, available):
             return Ended("failed", f"The result refers to tools that this run does not have: {', '.join(unknown)}.")
         return Ended("done", content)

@@ -28,6 +28,7 @@ from agentkit.request import Request
 from agentkit.result import RunResult
 from agentkit.settings import Limits
 from agentkit.step import Finish
+from agentkit.tool_results import Keep
 from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Transcript
 
@@ -64,6 +65,7 @@ class Run:
         output: Output[Any] | None,
         approve: Approve | None = None,
         journal: Journal | None = None,
+        keep: Keep | None = None,
         session: str | None = None,
         policies: Sequence[Policy] = (),
         within: RunContext[Any] | None = None,
@@ -78,6 +80,7 @@ class Run:
         self._output = output
         self._approve = approve
         self._journal = journal
+        self._keep = keep
         self._session = session
         self._policies = policies
         self._within = within
@@ -120,6 +123,7 @@ class Run:
             available=_offered(self._request),
             approve=self._approve,
             lease=self._lease,
+            keep=self._keep,
             shared=shared,
             policies=self._policies,
         )

@@ -22,6 +22,7 @@ from agentkit.rules.combination import way_out
 from agentkit.rules.tools import check_tools
 from agentkit.schema import FunctionSchema, GivenSchema, InvalidInput
 from agentkit.signature import source_of
+from agentkit.tool_results import Keep
 
 if TYPE_CHECKING:
     # With defaults, so that `Tool` and `RunContext` need no arguments in annotations.
@@ -298,6 +299,7 @@ class Tool(Generic[P, R]):
         *,
         threads: anyio.CapacityLimiter,
         whole: bool = False,
+        keep: Keep | None = None,
     ) -> str | list[Block]:
         """Calls the function and gives its result as the content of a `tool_result`.
 
@@ -310,13 +312,15 @@ class Tool(Generic[P, R]):
             arguments: What `validate` gave.
             threads: The limit for sync functions. A cancelled one is left behind in its thread.
             whole: Whether a result that is too long is refused, and not cut.
+            keep: Where a text goes that is too long, so that the model can read it; without one it is cut.
 
         Raises:
             ToolError: The function raised it, or returned what can't be sent.
         """
         report = Report(ctx.report or (lambda text: None))
         enter = partial(self.enter, replace(ctx, report=report), arguments)
-        return await content_of(enter, on_loop=is_async(self._call), threads=threads, report=report, whole=whole)
+        on_loop = is_async(self._call)
+        return await content_of(enter, on_loop=on_loop, threads=threads, report=report, whole=whole, keep=keep)
 
 
 @overload

@@ -24,6 +24,7 @@ from agentkit.events import (
     ThinkingDelta,
     ToolCall,
     ToolHeld,
+    ToolJudged,
     ToolProgress,
     ToolResult,
     TurnEnd,
@@ -119,6 +120,8 @@ class Screen:
                 self._going[call_id].progress = safe_line(text)
             case ToolHeld(name=name, input=given):
                 self._line(name, asked(given), "held", style="yellow")
+            case ToolJudged(name=name, action=action, rule=rule) if action != "allow":
+                self._line(name, rule, action, style="yellow" if action == "ask" else "red")
             case ToolResult():
                 self._tool_result(event)
             case Retry(wait=wait, reason=reason):

@@ -12,7 +12,8 @@ from agentkit.transcript import Transcript
 __all__ = ["Step", "digest_of", "parts_of", "story_of"]
 
 Step: TypeAlias = dict[str, Any]
-"""One thing that happened: `step` is asked, resumed, forked, turn, held, decision, call or operation."""
+"""One thing that happened: `step` is asked, resumed, forked, turn, judgement, held, decision, call, agent or
+operation."""
 
 
 def story_of(transcript: Transcript, start: int = 0) -> list[Step]:
@@ -84,6 +85,11 @@ class _Story:
             case {"entry": "decision", "call": call_id}:
                 decided = {name: entry.get(name) for name in ("action", "reason", "input")}
                 yield {"step": "decision", "call": call_id, "name": self._calls[call_id].name, **decided}
+            case {"entry": "judgement", "call": call_id}:
+                judged = {name: entry.get(name) for name in ("name", "action", "rule", "taint")}
+                yield {"step": "judgement", "call": call_id, **judged}
+            case {"entry": "operation", "operation": "spend", "run": run_id, "usage": usage}:
+                yield {"step": "agent", "run": run_id, "usage": usage, "cost": entry.get("cost")}
             case {"entry": "operation", "operation": operation}:
                 yield {"step": "operation", "operation": operation, "why": entry.get("why")}
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from agentkit.cli.journals import ID_LENGTH
 from agentkit.cli.phrases import asked, counted, short, took
 from agentkit.messages import Usage
 from agentkit.terminal import safe, safe_line
@@ -64,6 +65,12 @@ class Teller:
                     self._call(step)
                 case "decision":
                     self._remark(_decided(step))
+                case "judgement":
+                    if step["action"] != "allow":
+                        self._line(step["name"], step["rule"], step["action"], "yellow")
+                case "agent":
+                    used = Usage(**{**step["usage"], "cache_miss_reasons": ()}).total_tokens
+                    self._remark(f"an agent within this run used {used:,} tokens: run {step['run'][:ID_LENGTH]}")
                 case "operation":
                     self._remark(": ".join(filter(None, [step["operation"].replace("_", " "), step["why"]])))
                 case kind:
