@@ -99,7 +99,7 @@ class Budget:
         return request
 
     def settle(self) -> None:
-        """The request has come to its end: what it has used is in the log."""
+        """The reply is there: what it has used is in the log."""
         self._reserved = (0, 0.0)
 
     def close(self) -> None:

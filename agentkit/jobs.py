@@ -40,6 +40,8 @@ class Jobs:
     def __init__(self) -> None:
         self._tasks: set[Background] = set()
         self._watches: set[Watch] = set()
+        self._watchdog: Background | None = None
+        self._looks_at = inf
         self._events: deque[Event] = deque()
         self._failed: BaseException | None = None
         self._wake = anyio.Event()
@@ -59,6 +61,11 @@ class Jobs:
         """Gives up what does not end by `deadline` and the grace after it; `unwatch` when it has ended."""
         watch = Watch(deadline, give_up)
         self._watches.add(watch)
+        if deadline < self._looks_at:
+            if self._watchdog:
+                self._watchdog.cancel()
+            self._looks_at = deadline
+            self._watchdog = Background(self._give_up_overdue)
         return watch
 
     def unwatch(self, watch: Watch) -> None:
@@ -78,22 +85,28 @@ class Jobs:
             if not self._tasks:
                 raise RuntimeError("the run's tools were stopped")
             self._wake = anyio.Event()
-            overdue = min((watch.deadline for watch in self._watches), default=inf) + GRACE
-            with anyio.CancelScope(deadline=overdue):
-                await self._wake.wait()
-            for watch in [watch for watch in self._watches if watch.deadline + GRACE <= anyio.current_time()]:
-                self._give_up(watch, is_late=True)
+            await self._wake.wait()
         return self._events.popleft()
 
     async def aclose(self) -> None:
         """Cancels all jobs and waits until they have ended, but no longer than the grace."""
+        if self._watchdog:
+            self._watchdog.cancel()
         for task in self._tasks:
             task.cancel()
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + GRACE):
-            for task in list(self._tasks):
+            for task in [*self._tasks, *([self._watchdog] if self._watchdog else [])]:
                 await task.ended()
         for watch in list(self._watches):
             self._give_up(watch, is_late=False)
+
+    async def _give_up_overdue(self) -> None:
+        # One for all, which mostly sleeps: a deadline for each wait would cost as much as a call does.
+        while self._looks_at < inf:
+            await anyio.sleep_until(self._looks_at + GRACE)
+            for watch in [watch for watch in self._watches if watch.deadline + GRACE <= anyio.current_time()]:
+                self._give_up(watch, is_late=True)
+            self._looks_at = min((watch.deadline for watch in self._watches), default=inf)
 
     def _give_up(self, watch: Watch, *, is_late: bool) -> None:
         self.unwatch(watch)

@@ -76,13 +76,13 @@ class Journal:
         return self._store.last(session)
 
     def load(self, run_id: str) -> Transcript:
-        """The log of a run, as far as it is written.
+        """The log of a run, as far as it is written. What its process could only rescue is taken in before.
 
         Raises:
             ConfigurationError: There is no such run.
-            JournalError: An entry is damaged.
+            JournalError: An entry is damaged, or what was rescued can't be read.
         """
-        row = self.run(run_id)
+        row = self._recovered(run_id)
         transcript = self._read(row)
         if (at := len(transcript.entries)) < row.length:
             text = f"entry {at} of run {run_id} is damaged"
@@ -91,6 +91,8 @@ class Journal:
 
     def orphans(self, run_id: str) -> list[dict[str, Any]]:
         """Entries that a process had left to write when it had lost the run: mostly results of effects."""
+        if self.has(run_id):
+            self._recovered(run_id)
         return [json.loads(entry) for entry in self._store.orphans(run_id)]
 
     def fork(self, run_id: str, turn: int) -> str:
@@ -180,11 +182,19 @@ class Journal:
         """Ends the connection to the store."""
         self._store.close()
 
+    def _recovered(self, run_id: str) -> RunRow:
+        if not self.is_live(row := self.run(run_id)):  # who goes on with it clears up itself
+            self._store.recover(run_id)
+            row = self.run(run_id)
+        return row
+
     def _take_up(self, transcript: Transcript, holder: str, session: str | None = None) -> Lease:
         now, held = self._clock(), self._store.run(transcript.run_id)
         session = held.session if held else session
         last = self._store.last(session) if session else None
         before, length, digest = self._known(transcript.stored or self._dumped(transcript))
+        if held and before == held.run_id:
+            length, digest = self._further(held, transcript, length, digest)
         row = RunRow(
             run_id=transcript.run_id,
             parent=before if before != transcript.run_id else None,
@@ -205,7 +215,7 @@ class Journal:
         dead = next((known.holder for known in (held, last) if known and is_dead(known.holder)), None)
         epoch = self._store.claim(row, lines, dead=dead)
         row = replace(row, epoch=epoch, length=len(transcript.entries))
-        return Lease(self._store, self._clock, transcript, row, lines[-1][1])
+        return Lease(self._store, self._clock, transcript, row, lines[-1][1] if lines else digest)
 
     def _known(self, stored: tuple[str, int, bytes] | None) -> tuple[str | None, int, bytes]:
         """Where the beginning of a log is stored, if it is stored here."""
@@ -216,6 +226,15 @@ class Journal:
             if [known for _, known in self._store.lines(row.run_id, length - 1, length)] == [digest]:
                 return stored
         return None, 0, b""
+
+    def _further(self, row: RunRow, transcript: Transcript, length: int, digest: bytes) -> tuple[int, bytes]:
+        """How far a run has the log since it was last stored from here: rescued results may have been recovered."""
+        stored = self._store.lines(row.run_id, length, row.length)
+        for (_, ours), (_, theirs) in zip(chained(transcript.entries[length:], digest), stored, strict=False):
+            if ours != theirs:
+                break
+            length, digest = length + 1, ours
+        return length, digest
 
     def _read(self, row: RunRow, stop: int | None = None) -> Transcript:
         """The log of a run up to `stop`, or to the first entry that is damaged."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import anyio
 from anyio import to_thread
 
+from agentkit.background import Background
 from agentkit.errors import JournalError, LeaseLost
 from agentkit.messages import Block, encode
 from agentkit.store import Lines, RunRow, Store, digest_of
@@ -26,6 +29,7 @@ __all__ = ["LEASE_SECONDS", "RENEWED_EVERY", "Lease", "chained", "is_dead", "new
 LEASE_SECONDS = 20.0
 RENEWED_EVERY = 5.0
 _PATIENCE = 60.0  # seconds in which a result is tried to be written
+_RESCUED_AFTER = 3.0  # seconds, of which the process may not outlive more
 
 
 class Lease:
@@ -50,6 +54,9 @@ class Lease:
         self._synced = False
         self._turn = anyio.Lock(fast_acquire=True)
         self._writing = threading.Lock()  # asyncio can cancel the wait for a thread, and not the thread
+        self._rescuing = threading.Lock()
+        self._rescued = b""  # the digest of the last line that was; what is written meanwhile is not waited for
+        self._place = ""
         self._threads = anyio.CapacityLimiter(2)  # of its own: tools can keep all others busy
         self._note(())
 
@@ -73,17 +80,56 @@ class Lease:
             await to_thread.run_sync(self._append, durable, limiter=self._threads)
 
     async def commit_result(self) -> None:
-        """As `commit`, for what has happened and can't be undone: it is tried for a minute, if that may help."""
+        """As `commit`, for what has happened and can't be undone: it is tried for a minute, if that may help.
+
+        Where it does not come through soon, it is rescued to another place meanwhile, and the error says so.
+        """
+        slow = Background(self._rescue_soon)
+        try:
+            await self._commit_patiently()
+        finally:
+            await slow.stop()
+        if self._rescued:
+            await to_thread.run_sync(self._clear, limiter=self._threads)
+
+    async def _commit_patiently(self) -> None:
         give_up = anyio.current_time() + _PATIENCE
         pause = 0.05
         while True:
             try:
                 return await self.commit(True)
+            except LeaseLost:
+                raise
             except JournalError as error:
+                told = await to_thread.run_sync(self._rescue, limiter=self._threads)
                 if not error.retryable or anyio.current_time() + pause > give_up:
-                    raise
+                    raise _with(error, told) from error
             await anyio.sleep(pause)
             pause = min(2 * pause, 2.0)
+
+    async def _rescue_soon(self) -> None:
+        await anyio.sleep(_RESCUED_AFTER)
+        await to_thread.run_sync(self._rescue, limiter=self._threads)
+
+    def _rescue(self) -> str:
+        """Keeps the results that are not stored yet in another place, and tells which. Source: faults.md, C18."""
+        with self._rescuing:
+            _, length, digest = self._transcript.stored or ("", 0, b"")
+            lines = list(chained(_to_the_last_result(self._transcript.entries[length:]), digest))
+            if not lines:
+                return ""
+            if lines[-1][1] != self._rescued:
+                try:
+                    self._place = self._store.rescue(replace(self._row, length=length, updated=self._clock()), lines)
+                except JournalError as error:
+                    return f"{error}. What has happened is in the log in memory alone: keep the error's result.dump()"
+                self._rescued = lines[-1][1]
+            return f"what has happened is kept in {self._place}, and taken in when the run is read again"
+
+    def _clear(self) -> None:
+        with suppress(JournalError):  # it is taken in when the run is read again
+            self._store.recover(self._row.run_id)
+            self._rescued = b""
 
     async def transact(self, work: Callable[[Any], None]) -> None:
         """Stores what the log has since, with all that `work` does to the database: both or neither.
@@ -142,12 +188,32 @@ class Lease:
             JournalError: As `commit`.
         """
         async with self._turn:
-            await to_thread.run_sync(self.leave, state, detail, limiter=self._threads)
+            try:
+                await to_thread.run_sync(self.leave, state, detail, limiter=self._threads)
+            except LeaseLost:
+                raise
+            except JournalError as error:
+                if told := await to_thread.run_sync(self._rescue, limiter=self._threads):
+                    raise _with(error, told) from error
+                raise
+            if self._rescued:
+                await to_thread.run_sync(self._clear, limiter=self._threads)
 
     def keep_late(self, call_id: str, outcome: str, result: Block) -> None:
-        """Keeps what a call came to after it was given up, beside the run."""
+        """Keeps what a call came to after it was given up, beside the run. It needs no event loop.
+
+        Raises:
+            JournalError: It can't be kept.
+        """
         entry = {"entry": "call", "call": call_id, "state": "ended", "outcome": outcome, "result": result}
-        self._store.orphan(replace(self._row, updated=self._clock()), list(chained([entry], b"")))
+        row, lines = replace(self._row, updated=self._clock()), list(chained([entry], b""))
+        try:
+            self._store.orphan(row, lines)
+        except JournalError as error:
+            try:
+                self._store.rescue(row, lines)
+            except JournalError as another:
+                raise _with(error, str(another)) from error
 
     def leave(self, state: str, detail: str | None) -> None:
         """As `release`, for a caller that has no event loop."""
@@ -160,18 +226,32 @@ class Lease:
     def _append(self, durable: bool, **end: str | None) -> None:
         with self._writing:
             now = self._clock()
-            row = replace(self._row, updated=now, expires=now + LEASE_SECONDS, **end)  # type: ignore[arg-type]
-            lines = list(chained(self._transcript.entries[row.length :], self._digest))
-            try:
-                self._store.append(row, lines, durable=durable)
-            except LeaseLost:
-                if lines:
-                    self._store.orphan(row, lines)
-                    self._note(lines)  # they have their place, and it is not the run
-                raise
+            while True:
+                row = replace(self._row, updated=now, expires=now + LEASE_SECONDS, **end)  # type: ignore[arg-type]
+                lines = list(chained(self._transcript.entries[row.length :], self._digest))
+                try:
+                    self._store.append(row, lines, durable=durable)
+                    break
+                except LeaseLost:
+                    if there := self._stored_of(row, lines):
+                        self._note(there)
+                        continue
+                    if lines:
+                        self._store.orphan(row, lines)
+                        self._note(lines)  # they have their place, and it is not the run
+                    raise
             self._row = replace(self._row, expires=row.expires)
             self._note(lines)
             self._synced = durable
+
+    def _stored_of(self, row: RunRow, lines: Lines) -> Lines:
+        """Which of our lines are in the run all the same.
+
+        Another process has recovered them, or the answer to a commit was lost. Source: faults.md, C18 and C21.
+        """
+        stored = self._store.lines(row.run_id, row.length, row.length + len(lines)) if lines else ()
+        same = takewhile(lambda both: both[0] == both[1], zip(lines, stored, strict=False))
+        return [line for line, _ in same]
 
     def _note(self, lines: Lines) -> None:
         if lines:
@@ -186,6 +266,21 @@ def chained(entries: Iterable[dict[str, Any]], digest: bytes) -> Iterator[tuple[
         data = encode(entry)
         digest = digest_of(digest, data)
         yield data, digest
+
+
+def _to_the_last_result(entries: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Without what stands after the last end of a call that was entered: it can be done again."""
+    left = len(entries)
+    while left and entries[left - 1].get("outcome") in (None, "denied", "not_run"):
+        left -= 1
+    return entries[:left]
+
+
+def _with(error: JournalError, more: str) -> JournalError:
+    """The same error, which says more."""
+    failure = JournalError(f"{error}; {more}")
+    failure.retryable = error.retryable
+    return failure
 
 
 def _writable(text: str) -> str:

@@ -123,26 +123,22 @@ async def loop(
                         return
                     calls.forget_early()
                     yield TurnStart(transcript.turns + 1)
-                    shown = False
-                    miss, sent = ledger.look()
+                    shown, (miss, sent) = False, ledger.look()
                     if miss:
                         yield miss
                     # Right here, and not in a generator of its own: each one that an event goes through has its cost.
                     try:
                         async with aclosing(send(transcript, asked)) as events:
                             async for event in events:
-                                if _take(event, transcript, calls, clock, sent, thread) and lease:
+                                if _take(event, transcript, calls, budget, clock, sent, thread) and lease:
                                     await lease.commit(False)
                                 shown = True
                                 yield event
                     except APIError as error:
                         if not heal(transcript, error, request):
                             raise
-                        yield Retry(error.attempts, 0.0, str(error))
-                        if shown:
-                            yield TurnRestarted(error.attempts + 1, str(error))
-                    finally:
-                        budget.settle()
+                        for healed in _told(error, shown):
+                            yield healed
                 case CallTools(due):
                     async with aclosing(calls.run(due)) as events:
                         async for event in events:
@@ -155,10 +151,17 @@ async def loop(
                         return
 
 
+def _told(error: APIError, shown: bool) -> list[Event]:
+    """That a request is sent again, after what could be healed; `shown` is whether something of its reply was."""
+    again = [TurnRestarted(error.attempts + 1, str(error))] if shown else []
+    return [Retry(error.attempts, 0.0, str(error)), *again]
+
+
 def _take(
     event: Event,
     transcript: Transcript,
     calls: Calls,
+    budget: Budget,
     clock: Callable[[], float],
     sent: dict[str, Any] | None,
     thread: str | None,
@@ -169,6 +172,7 @@ def _take(
             calls.offer(event.block)
     elif isinstance(event, TurnEnd):
         transcript.take_turn(copy_json(event.message), event.request_id, clock(), event.cost, sent=sent, thread=thread)
+        budget.settle()
         return True
     elif isinstance(event, TurnRestarted):
         calls.forget_early()

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from weakref import finalize
 
+from agentkit import rescued
 from agentkit.errors import ConfigurationError, JournalError, LeaseLost, RunBusy
-from agentkit.store import Lines, RunRow, check_free, check_last
+from agentkit.store import Lines, RunRow, check_free, check_last, missing_of
 
 __all__ = ["SqliteStore"]
 
@@ -138,6 +139,32 @@ class SqliteStore:
             found = db.execute("SELECT entry FROM orphans WHERE run_id = ? ORDER BY rowid", (run_id,))
             return [entry for (entry,) in found]
 
+    def rescue(self, row: RunRow, lines: Lines) -> str:
+        """See `Store`. They go to a file beside this one."""
+        return str(rescued.write(self.path, row, lines))
+
+    def recover(self, run_id: str) -> None:
+        """See `Store`."""
+        with self._told():
+            paths = rescued.rescued(self.path, run_id)
+        for path in paths:
+            if kept := rescued.read(path):
+                with self._transaction(durable=True) as db:
+                    if (known := self._row(db, run_id)) is None:
+                        continue  # perhaps the journal is another one now
+                    self._take_in(db, known, *kept)
+            with self._told():
+                path.unlink(missing_ok=True)
+
+    def _take_in(self, db: sqlite3.Connection, known: RunRow, row: RunRow, lines: Lines) -> None:
+        query = "SELECT digest FROM entries WHERE run_id = ? AND seq >= ? ORDER BY seq"
+        stored = [digest for (digest,) in db.execute(query, (row.run_id, row.length - 1))]
+        missing, others = missing_of(known, row, lines, stored)
+        self._write(db, known, known.epoch, missing)
+        for entry, _ in others:
+            values = (row.run_id, row.epoch, entry, row.updated)
+            db.execute(_INSERT_ORPHAN, (*values, *values[:3]))
+
     def run(self, run_id: str) -> RunRow | None:
         """See `Store`."""
         with self._reading() as db:
@@ -211,7 +238,7 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told():
+        with self._alone(), self._told():
             self._check_file()
             # Without FULL a commit outlives the process, but not the machine; the next FULL one covers it.
             self._db.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
@@ -223,6 +250,18 @@ class SqliteStore:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # With a limit: or where the file is locked, each who waits would wait for all before it too.
+        if not self._lock.acquire(timeout=_LOCKED_SECONDS * _LOCKED_TRIES):
+            failure = JournalError(f"the journal {self.path} can't be used: others of this process wait for it too")
+            failure.retryable = True
+            raise failure
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -258,6 +297,10 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 _SELECT = "SELECT * FROM runs"
+_INSERT_ORPHAN = (
+    "INSERT INTO orphans SELECT ?, ?, ?, ?"
+    " WHERE NOT EXISTS (SELECT 1 FROM orphans WHERE run_id = ? AND epoch = ? AND entry = ?)"
+)
 _INSERT = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from agentkit.errors import RunBusy
 
-__all__ = ["Lines", "RunRow", "Store", "check_free", "check_last", "digest_of"]
+__all__ = ["Lines", "RunRow", "Store", "check_free", "check_last", "digest_of", "missing_of"]
 
 Lines = Sequence[tuple[bytes, bytes]]
 """Entries in JSON, each with its digest."""
@@ -119,6 +119,27 @@ class Store(Protocol):
     def orphans(self, run_id: str) -> list[bytes]:
         """Entries that `orphan` kept."""
 
+    def rescue(self, row: RunRow, lines: Lines) -> str:
+        """Keeps lines of what has happened elsewhere, while they can't be appended. Waits for nobody.
+
+        Args:
+            row: The run as its holder knows it; `length` is where the lines belong.
+            lines: At least one.
+
+        Returns:
+            Where they are, for who reads of it.
+
+        Raises:
+            JournalError: They can't be kept there either.
+        """
+
+    def recover(self, run_id: str) -> None:
+        """Takes in what `rescue` has kept of a run: see `missing_of`. What is taken in is not kept any longer.
+
+        Raises:
+            JournalError: It can't be read or written. It is still where it was.
+        """
+
     def run(self, run_id: str) -> RunRow | None:
         """One run."""
 
@@ -138,6 +159,32 @@ class Store(Protocol):
 def digest_of(before: bytes, entry: bytes) -> bytes:
     """The digest of an entry and of all before it."""
     return blake2b(before + entry, digest_size=16).digest()
+
+
+def missing_of(known: RunRow, row: RunRow, lines: Lines, stored: Sequence[bytes]) -> tuple[Lines, Lines]:
+    """Which lines that were rescued belong into a run, and which beside it. Those that are there are neither.
+
+    Args:
+        known: The run as it is stored.
+        row: As it was when they were rescued.
+        lines: What was rescued.
+        stored: The digests of its entries from `row.length - 1` on.
+
+    Returns:
+        The lines to append, if the run has not been taken up since and they go on where it ends; and the others.
+    """
+    there = 0
+    while there < min(len(lines), len(stored) - 1) and lines[there][1] == stored[there + 1]:
+        there += 1
+    missing: list[tuple[bytes, bytes]] = []
+    if (row.epoch, row.length + there) == (known.epoch, known.length):
+        before = stored[there]
+        for entry, digest in lines[there:]:
+            if digest_of(before, entry) != digest:
+                break
+            missing.append((entry, digest))
+            before = digest
+    return missing, lines[there + len(missing) :]
 
 
 def check_free(known: RunRow, row: RunRow, dead: str | None) -> None:

@@ -41,6 +41,9 @@ def test_every_example_is_run_here() -> None:
         "backend",
         "cometapi",
         "durable_refund",
+        "data_analyst",
+        "coding_agent",
+        "mcp_agent",
     }
 
 

@@ -49,7 +49,7 @@ class View(Protocol):
         """Leaves the screen as it should be, wherever the run is."""
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Conversation:
     """One run of the command, with as many resumes as it has held calls to ask about.
 

@@ -85,24 +85,19 @@ def run(
       agentkit run --json "Who maintains CPython?" | tail -1
       git diff | agentkit run --system "Review this diff." -
       agentkit run --curl "Who maintains CPython?" | sh
-      agentkit run --journal runs.db "Who maintains CPython?"; agentkit runs --journal runs.db
-      agentkit run --journal runs.db --session ada "And who began it?"
+      agentkit run --journal runs.db --session ada "Who maintains CPython?"; agentkit runs --journal runs.db
 
     \b
     Exit codes: 0 answered · 1 the endpoint failed · 2 wrong usage or configuration
-                3 ended without an answer (a limit, a refusal, an approval) · 130 interrupted
-                143 terminated (SIGTERM; what was done is kept where there is a journal)
+                3 ended without an answer (a limit, a refusal, an approval) · 130 interrupted, 143 by SIGTERM
     """
     with reported(), brief_log():
         from agentkit.agent import Agent
         from agentkit.cli.converse import Conversation
         from agentkit.settings import Limits
 
-        if session is not None and (after is not None or curl):
-            raise ConfigurationError("--session goes on from the session's last run: leave --after and --curl out")
-        prompt = _question(question, after)
-        earlier = _loaded(after, journal)
-        _check_writable(save)
+        _check(session, after, save, curl=curl)
+        prompt, earlier = _question(question, after), _loaded(after, journal)
         tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
         if prompt is None and earlier:
             check_resumable(f"--after {after}", earlier, tools)
@@ -115,14 +110,20 @@ def run(
         kept = save is None and is_kept(journal)
         with told_if_kept(kept=kept, journal=journal), ExitStack() as stack:
             view = stack.enter_context(opened_view(as_json, tools, earlier))
-            is_local = emulator or corpus is not None
-            reached = emulated(base_url, corpus, pause_after, view) if is_local else endpoint(base_url)
+            local = emulated(base_url, corpus, pause_after, view) if emulator or corpus is not None else None
+            reached = local or endpoint(base_url)
             open_client, asks = stack.enter_context(reached), is_attended(as_json)
-            conversation = Conversation(
-                agent=agent, open_client=open_client, view=view, save=save, asks=asks, session=session
-            )
+            conversation = Conversation(agent, open_client, view, save, asks, session)
             result = conversation.run(prompt, earlier)
         leave(result, interrupted=conversation.interrupted, kept=kept, journal=journal)
+
+
+def _check(session: str | None, after: str | None, save: Path | None, *, curl: bool) -> None:
+    if session is not None and (after is not None or curl):
+        raise ConfigurationError("--session goes on from the session's last run: leave --after and --curl out")
+    # Before the run, so that it is not lost after it.
+    if save is not None and not (save.parent.is_dir() and os.access(save.parent, os.W_OK)):
+        raise ConfigurationError(f"--save {save}: can't write to the folder {save.parent}")
 
 
 def _sent_alone(prompt: str | None, others: dict[str, Any]) -> str:
@@ -179,9 +180,3 @@ def _loaded(after: str | None, journal: Path | None) -> RunResult | None:
         raise ConfigurationError(f"--after {after}: this is not a file that --save wrote") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"--after {after}: {error}") from None
-
-
-def _check_writable(save: Path | None) -> None:
-    """Before the run, so that it is not lost after it."""
-    if save is not None and not (save.parent.is_dir() and os.access(save.parent, os.W_OK)):
-        raise ConfigurationError(f"--save {save}: can't write to the folder {save.parent}")

@@ -12,7 +12,7 @@ from agentkit.policy.origins import is_address
 from agentkit.policy.paths import LONGEST, is_certain
 from agentkit.tools import Tool
 
-__all__ = ["ACTING", "UNDECLARED", "Asked"]
+__all__ = ["ACTING", "UNDECLARED", "Asked", "kinds_of"]
 
 ACTING = frozenset({"write", "net", "exec"})
 """Effects that are more than to look."""
@@ -53,7 +53,7 @@ class Asked:
         while left:  # it may be too deep to recurse
             kinds, value = left.pop()
             if isinstance(value, dict):
-                left += [(kinds | _kinds(str(key)), item) for key, item in reversed(value.items())]
+                left += [(kinds | kinds_of(str(key)), item) for key, item in reversed(value.items())]
             elif isinstance(value, list):
                 left += [(kinds, item) for item in reversed(value)]
             elif value is not None:
@@ -104,6 +104,7 @@ class Asked:
         return next((text for text in self.paths if isinstance(text, str) and text and not is_certain(text)), None)
 
 
-def _kinds(key: str) -> frozenset[str]:
+def kinds_of(key: str) -> frozenset[str]:
+    """What an argument of this name holds, of path, address and command."""
     kinds = {"path": _PATH_KEY.fullmatch(key), "address": _ADDRESS_KEY.fullmatch(key), "command": key in _COMMAND_KEYS}
     return frozenset(kind for kind, is_one in kinds.items() if is_one)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from agentkit.errors import ConfigurationError
-from agentkit.policy.asked import Asked
+from agentkit.policy.asked import Asked, kinds_of
+from agentkit.policy.rules import nearest
 from agentkit.tools import Tool
 
 if TYPE_CHECKING:
-    from agentkit.policy.policy import Policy, Verdict
+    from agentkit.policy.policy import Policy
+    from agentkit.policy.rules import Rule
 
 __all__ = ["explained"]
 
@@ -28,8 +29,7 @@ def explained(policy: Policy, tools: Sequence[Any], calls: Sequence[tuple[str, A
         rows += _tool_rows(policy, item) if isinstance(item, Tool) else [_server_row(item)]
     for name, given in calls:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            raise ConfigurationError(f"there is no tool {name!r}{f': did you mean {near[0]}?' if near else ''}")
+            raise ConfigurationError(f"there is no tool {name!r}{nearest(name, known) if known else ''}")
         said = json.dumps(given, ensure_ascii=True, default=repr)
         rows.append((f"{name} {said}"[:60], "", *_said(policy, known[name], given)))
     asked = [Asked(tool, {}) for tool in known.values()]
@@ -40,11 +40,21 @@ def explained(policy: Policy, tools: Sequence[Any], calls: Sequence[tuple[str, A
 def _tool_rows(policy: Policy, tool: Tool) -> list[tuple[str, ...]]:
     effect = " ".join(sorted(tool.effect)) or "none declared"
     asked = Asked(tool, {})
-    more = [rule for rule in policy.rules if rule.is_about_input and rule.is_about_tool(asked)]
+    more = [rule for rule in policy.rules if rule.is_about_tool(asked) and _may_matter(rule, tool, asked)]
     return [
         (tool.name, effect, *_said(policy, tool, {})),
-        *(("", "", "", "", f"but {rule}") for rule in more),
+        *(("", "", "", "", f"{rule.label} if {rule.input_conditions}") for rule in more),
     ]
+
+
+def _may_matter(rule: Rule, tool: Tool, asked: Asked) -> bool:
+    """Whether the rule is about arguments that the tool takes, by their names."""
+    if rule.action == "allow" and not asked.acting:
+        return False
+    takes = frozenset[str]().union(*map(kinds_of, tool.input_schema.get("properties", ())))
+    wants = {"path": rule.path, "address": rule.origin, "command": rule.argv}
+    is_named = rule.action != "allow" and "command" in takes  # paths and hosts are looked for in commands too
+    return rule.is_about_input and all(kind in takes or is_named for kind, wanted in wants.items() if wanted)
 
 
 def _server_row(item: Any) -> tuple[str, ...]:
@@ -54,11 +64,7 @@ def _server_row(item: Any) -> tuple[str, ...]:
 
 def _said(policy: Policy, tool: Tool, given: Any) -> tuple[str, str, str]:
     alone, mixed = policy.judge(tool, given), policy.judge(tool, given, _MIXED)
-    return alone.action, mixed.action, _why(alone)
-
-
-def _why(verdict: Verdict) -> str:
-    return verdict.rule
+    return alone.action, mixed.action, alone.rule
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

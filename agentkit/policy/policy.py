@@ -145,19 +145,16 @@ class Policy:
         if denied := self._first("deny", asked):
             return denied
         if set(taint) >= _MIXED and asked.acting and not self._is_declassified(tool.name):
-            does = _words(asked)
-            return Verdict(
-                "ask", f"untrusted text and private data are in this conversation, and {tool.name} may {does}"
-            )
+            met = "untrusted text and private data are in this conversation"
+            return Verdict("ask", f"{met}, and {tool.name} may {_words(asked)}")
         if decided := self._first("ask", asked) or self._first("allow", asked):
             return decided
         if not asked.acting:
-            return Verdict("allow", f"{tool.name} only reads")
+            return Verdict("allow", "it only reads")
         if asked.is_shell_line:
-            return Verdict("ask", "a line for a shell that no allow rule with argv is about")
-        does = _words(asked)
-        says = f"may {does}" if tool.effect else f"declares no effect, so it may {does}"
-        return Verdict("ask", f"{tool.name} {says}, and no allow rule is about this call")
+            return Verdict("ask", "it is a line for a shell, and no allow rule with argv is about it")
+        says = "it may" if tool.effect else "it declares no effect, so it may"
+        return Verdict("ask", f"{says} {_words(asked)}, and no allow rule is about this call")
 
     def explain(self, tools: Iterable[Any], calls: Iterable[tuple[str, Any]] = ()) -> str:
         """A dry run, as text: what would be allowed, asked about and denied. Nothing is called.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -52,9 +52,13 @@ class Rule:
     @property
     def conditions(self) -> str:
         """What it is about, in words."""
-        texts = {"tool": self.tool, "effect": sorted(self.effect)}
-        texts |= {key: tuple(it.text for it in getattr(self, key)) for key in ("origin", "path", "argv")}
-        return ", ".join(f"{key} {' or '.join(values)}" for key, values in texts.items() if values)
+        of_tool = {"tool": self.tool, "effect": sorted(self.effect)}
+        return ", ".join(filter(None, (_in_words(of_tool), self.input_conditions)))
+
+    @property
+    def input_conditions(self) -> str:
+        """What it wants of the input, in words."""
+        return _in_words({key: [it.text for it in getattr(self, key)] for key in ("origin", "path", "argv")})
 
     @property
     def is_about_input(self) -> bool:
@@ -116,6 +120,10 @@ class Rule:
         if self.origin and odd:
             return f"the address {odd[0][:200]!r} can be read in several ways: write it as https://host/path"
         return None
+
+
+def _in_words(wanted: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{key} {' or '.join(values)}" for key, values in wanted.items() if values)
 
 
 def _all_covered(patterns: tuple[Any, ...], texts: list[Any]) -> bool:
