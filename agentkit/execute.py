@@ -108,6 +108,7 @@ class Calls:
         self._answer_by = inf  # what code waits for
         self._jobs = Jobs()
         self._early = EarlyCalls(self._jobs)
+        self._unsaid: dict[str, str] = {}  # the last progress of calls that are early
 
     def offer(self, block: Block) -> None:
         """Starts a complete `tool_use` of a turn that still streams, if it is safe to: a valid call of a read tool."""
@@ -126,6 +127,7 @@ class Calls:
     def forget_early(self) -> None:
         """Stops what was started for a turn that failed, or that runs no calls."""
         self._early.stop()
+        self._unsaid.clear()
 
     async def run(self, calls: Sequence[Call]) -> AsyncGenerator[Event]:
         """Runs `calls` at the same time; each writes its own entries, and its events come as they happen.
@@ -232,6 +234,8 @@ class Calls:
                 raise
         call = self._transcript.calls[call.call_id]
         self._jobs.emit(ToolCall(call.call_id, tool.name, copy_json(input_of(call))))
+        if (said := self._unsaid.pop(call.call_id, None)) is not None:
+            self._progress(call.call_id, tool.name, said)
         began = anyio.current_time()
         watch = self._jobs.watch(began + self._seconds(tool, call), partial(self._give_up, call, tool))
         try:
@@ -380,7 +384,9 @@ class Calls:
 
     def _progress(self, call_id: str, name: str, text: str) -> None:
         call = self._transcript.calls.get(call_id)
-        if call and call.state == "started":  # what runs early has no turn yet, and a thread may outlive its call
+        if call is None:  # what runs early has no turn yet
+            self._unsaid[call_id] = text
+        elif call.state == "started":  # a thread may outlive its call
             self._jobs.emit(ToolProgress(call_id, name, text))
 
     def _unknown_tool(self, name: str) -> str:

@@ -192,3 +192,24 @@ async def test_X23_an_early_call_is_one_of_its_own_turn_however_late_it_begins()
             await world.drain(calls)
     assert seen[0] == seen[1]
     assert seen[0][0] == f"1:{world.uses[0]['id']}"
+
+
+async def test_the_last_progress_of_an_early_call_is_shown_once_its_turn_stands() -> None:
+    @tool(effect="read")
+    async def look(ctx: RunContext[Any], at: int) -> str:
+        """Looks."""
+        for step in range(3):
+            ctx.progress(f"step {step}")
+        return "seen"
+
+    world = World([look], uses_of("look", 1))
+    async with world.calls() as calls:
+        calls.offer(world.uses[0])
+        await anyio.wait_all_tasks_blocked()
+        calls.forget_early()
+        assert not world.of(ToolProgress)
+        calls.offer(world.uses[0])
+        await anyio.wait_all_tasks_blocked()
+        world.commit()
+        await world.drain(calls)
+    assert [event.text for event in world.of(ToolProgress)] == ["step 2"]
