@@ -157,7 +157,7 @@ async def test_X23_an_early_call_fails_like_any_other() -> None:
         world.commit()
         await world.drain(calls)
     assert world.answer()[0]["content"] == "The tool failed with LookupError."
-    assert world.of(ToolProgress) == []
+    assert [event.text for event in world.of(ToolProgress)] == ["before the turn"]
 
 
 async def test_cancelled_while_it_waits_for_an_early_call() -> None:
