@@ -21,7 +21,6 @@ from agentkit.loop import begin
 from agentkit.messages import Block, Prompt, as_messages
 from agentkit.options import RunOptions, refuse_unknown
 from agentkit.parameters import Parameters
-from agentkit.policy import Policy, policy_of
 from agentkit.recall import Earlier, has_begun, last_of, transcript_of
 from agentkit.request import Request
 from agentkit.result import RunResult
@@ -34,6 +33,7 @@ from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
     from agentkit.long_outputs import Outputs
+    from agentkit.policy import Policy
     from agentkit.portal import Portal
     from agentkit.preview import Preview
 
@@ -94,7 +94,7 @@ class Agent:
         self._client = client
         self._journal = _journal_of(journal)
         self._outputs = None if outputs is None else _outputs_in(outputs)
-        self._policy = policy_of(policy)
+        self._policy = _policy_of(policy)
         self._own: Client | None = None
         self._synced: WeakSet[Client] = WeakSet()  # those of `run_sync`
         self._blueprint = Blueprint(
@@ -367,6 +367,14 @@ def _outputs_in(folder: str | os.PathLike[str]) -> Outputs:
     from agentkit.long_outputs import Outputs
 
     return Outputs(folder)
+
+
+def _policy_of(given: Any) -> Policy | None:
+    if given is None:
+        return None
+    from agentkit.policy import policy_of
+
+    return policy_of(given)
 
 
 def _journal_of(given: Journal | str | os.PathLike[str] | None) -> Journal | None:

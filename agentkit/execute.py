@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import from_thread, to_thread
@@ -34,17 +34,20 @@ from agentkit.invocation import (
     left_behind,
     needs_approval,
     result_of,
+    unknown_tool,
 )
 from agentkit.jobs import Jobs
 from agentkit.lease import Lease
 from agentkit.messages import Block, copy_json, encode
-from agentkit.policy import Policy, Verdict, stricter, taint_of
 from agentkit.repeats import digest_of
 from agentkit.settings import Limits
-from agentkit.taint import TAINTS
+from agentkit.taint import TAINTS, taint_of
 from agentkit.tool_results import Keep, as_content
 from agentkit.tools import RunContext, Tool
 from agentkit.transcript import Transcript
+
+if TYPE_CHECKING:
+    from agentkit.policy import Policy, Verdict
 
 __all__ = ["Calls"]
 
@@ -179,7 +182,7 @@ class Calls:
             self._end(call, Ended("denied", as_content(f"The user declined this call. {reason}".strip())))
             return
         if tool is None:
-            self._end(call, Ended("failed", self._unknown_tool(str(call.block.get("name")))))
+            self._end(call, Ended("failed", unknown_tool(str(call.block.get("name")), self._tools)))
             return
         if call.state == "started" and (ended := await self._left_behind(tool, call)):
             self._end(call, ended)
@@ -214,12 +217,13 @@ class Calls:
         """What the policies say of a call, written down; None without one."""
         if not self._policies:
             return None
+        from agentkit.policy import stricter
+
         taint = self._transcript.taint.words
         verdict = stricter(*(policy.judge(tool, input_of(call), taint) for policy in self._policies))
         said = {"name": tool.name, "action": verdict.action, "rule": verdict.rule, "taint": sorted(taint)}
         self._transcript.append({"entry": "judgement", "call": call.call_id, **said})
-        event = ToolJudged(call.call_id, tool.name, verdict.action, verdict.rule, tuple(sorted(taint)))
-        self._jobs.emit(event)
+        self._jobs.emit(ToolJudged(call.call_id, tool.name, verdict.action, verdict.rule, tuple(sorted(taint))))
         return verdict
 
     async def _run_started(self, call: Call, tool: Tool, enter: Callable[[], Awaitable[Ended]]) -> None:
@@ -376,7 +380,7 @@ class Calls:
         block = result_of(call, ended, repeated=self._transcript.repeats.are_noticed(digest))
         tool = self._tools.get(name)
         entered = tool is not None and self._transcript.calls[call.call_id].state == "started"
-        about = {"taint": taint} if entered and tool and (taint := sorted(taint_of(tool))) else {}
+        about = {"taint": taint} if entered and tool and (taint := sorted(taint_of(tool.effect))) else {}
         self._transcript.end(call, ended.outcome, block, self._clock(), digest=digest, **about)
         content = block["content"]
         size = len(content.encode() if isinstance(content, str) else encode(content))
@@ -388,10 +392,3 @@ class Calls:
             self._unsaid[call_id] = text
         elif call.state == "started":  # a thread may outlive its call
             self._jobs.emit(ToolProgress(call_id, name, text))
-
-    def _unknown_tool(self, name: str) -> str:
-        import difflib
-
-        near = difflib.get_close_matches(name, self._tools, n=3)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(self._tools) or 'none'}."
-        return f"There is no tool {name!r}. {hint}"

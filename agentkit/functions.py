@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import aclosing, closing
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import anyio
 
@@ -15,7 +15,10 @@ from agentkit.errors import ToolError
 from agentkit.messages import Block
 from agentkit.tool_results import Keep, Pieces, fitted, is_long, to_content
 
-__all__ = ["Report", "content_of", "entry_of", "is_async"]
+__all__ = ["Late", "Report", "content_of", "entry_of", "is_async"]
+
+Late: TypeAlias = Callable[["str | list[Block] | BaseException"], None]
+_Result: TypeAlias = "tuple[str | list[Block] | None, Any]"
 
 
 def entry_of(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,16 +34,26 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 class Report:
-    """Progress from wherever the function runs to the task that waits for it."""
+    """Progress and results from wherever the function runs to the task that waits for it, as long as it does.
 
-    def __init__(self, progress: Callable[[str], None]) -> None:
+    Args:
+        progress: Called on the task's own thread.
+        late: Called in another thread with what a sync function came to after its call was given up: its content, or
+            what it raised.
+    """
+
+    def __init__(self, progress: Callable[[str], None], late: Late | None = None) -> None:
         self._progress = progress
+        self._late = late
         self._thread = threading.get_ident()
+        self._handover = threading.Lock()
+        self._is_left = False
+        self._came: list[_Result | BaseException] = []
 
     def __call__(self, text: str) -> None:
         if threading.get_ident() == self._thread:
             self._progress(text)
-        else:
+        elif not self._is_left:  # or there may be no event loop any more
             anyio.from_thread.run_sync(self._progress, text)
 
     def keep(self, pieces: Pieces, piece: Any) -> bool:
@@ -50,6 +63,51 @@ class Report:
         if threading.get_ident() != self._thread:
             anyio.from_thread.check_cancelled()
         return not pieces.are_enough
+
+    async def result_of(self, work: Callable[[], _Result], threads: anyio.CapacityLimiter) -> _Result:
+        """What `work` gives in a thread. Who is cancelled leaves the thread behind, and `late` is told of its end.
+
+        Args:
+            work: Gives the content, or what has to be awaited for it.
+            threads: The limit for threads.
+        """
+        cancelled = anyio.get_cancelled_exc_class()
+
+        def handed_over() -> _Result:
+            try:
+                came = work()
+            except cancelled:  # a generator that was stopped
+                raise
+            except BaseException as error:
+                self._hand_over(error)
+                raise
+            self._hand_over(came)
+            return came
+
+        try:
+            return await anyio.to_thread.run_sync(handed_over, limiter=threads, abandon_on_cancel=True)
+        except cancelled:
+            with self._handover:
+                self._is_left = True
+            for came in self._came:  # it ended while the cancellation was on its way
+                threading.Thread(target=self._tell, args=(came,)).start()
+            raise
+        finally:
+            self._came.clear()
+
+    def _hand_over(self, came: _Result | BaseException) -> None:
+        with self._handover:  # of the two, who comes second knows of the other
+            if not self._is_left:
+                self._came.append(came)
+                return
+        self._tell(came)
+
+    def _tell(self, came: _Result | BaseException) -> None:
+        content, awaitable = (came, None) if isinstance(came, BaseException) else came
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        if content is not None and self._late:
+            self._late(content)
 
 
 async def content_of(
@@ -67,7 +125,7 @@ async def content_of(
         enter: The function, with its arguments.
         on_loop: Whether it is called on the event loop; else in a thread, which a cancelled call leaves behind.
         threads: The limit for threads.
-        report: Where progress goes.
+        report: Where progress goes, and what a thread that was left behind comes to.
         whole: As for `fitted`; nothing is kept then, errors are cut.
         keep: As for `fitted`; it is called in a thread.
 
@@ -86,7 +144,7 @@ async def content_of(
             outcome: Any = enter()
         else:
             fit = partial(fitted, whole=whole, keep=keep)
-            content, outcome = await in_thread(partial(_enter, enter, report, fit))
+            content, outcome = await report.result_of(partial(_enter, enter, report, fit), threads)
             if content is not None:
                 return content
         if inspect.isawaitable(outcome):
@@ -94,7 +152,9 @@ async def content_of(
         if inspect.isasyncgen(outcome):
             return await fit_here(await _collect_async(outcome, report))
         if inspect.isgenerator(outcome):
-            return await fit_here(await in_thread(partial(_collect, outcome, report)))
+            collect = partial(_enter, lambda: outcome, report, partial(fitted, whole=whole, keep=keep))
+            content, _ = await report.result_of(collect, threads)
+            return cast("str | list[Block]", content)
         return await fit_here(to_content(outcome))
     except ToolError as error:
         error.content = await fit_here(to_content(error.content), whole=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "left_behind",
     "needs_approval",
     "result_of",
+    "unknown_tool",
 ]
 
 MAY_HAVE_RUN = "The outcome is unknown: it may or may not have taken effect. Check before repeating it."
@@ -235,6 +236,15 @@ def _with_notices(content: str | list[Block], first: str | None, last: str | Non
     said = [block for block in blocks if block["type"] != "text" or block["text"].strip()]
     before, after = ([{"type": "text", "text": notice}] if notice else [] for notice in (first, last))
     return [*before, *said, *after]
+
+
+def unknown_tool(name: str, tools: Iterable[str]) -> str:
+    """What is said of a call of a tool that is not there."""
+    import difflib
+
+    near = difflib.get_close_matches(name, tools, n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(tools) or 'none'}."
+    return f"There is no tool {name!r}. {hint}"
 
 
 def is_from_code(block: Block) -> bool:

@@ -22,7 +22,6 @@ from agentkit.execute import Calls
 from agentkit.journal import Journal
 from agentkit.lease import RENEWED_EVERY, Lease
 from agentkit.loop import loop
-from agentkit.policy import Policy
 from agentkit.prices import require_price
 from agentkit.request import Request
 from agentkit.result import RunResult
@@ -34,6 +33,7 @@ from agentkit.transcript import Transcript
 
 if TYPE_CHECKING:
     from agentkit.output import Output
+    from agentkit.policy import Policy
 
 __all__ = ["Run"]
 

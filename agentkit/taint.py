@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["TAINTS", "Taint"]
+__all__ = ["TAINTS", "Taint", "taint_of"]
 
 TAINTS = frozenset({"untrusted", "private"})
 
@@ -39,3 +39,8 @@ class Taint:
     def all(self) -> frozenset[str]:
         """Everything that has come so far."""
         return self.words | self.gained
+
+
+def taint_of(effect: frozenset[str]) -> frozenset[str]:
+    """What results of a tool with this effect bring in; one that says nothing may bring what others have written."""
+    return effect & TAINTS if effect else frozenset({"untrusted"})

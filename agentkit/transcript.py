@@ -228,7 +228,8 @@ class Transcript:
         twin = copy.copy(self)
         twin.entries, twin.calls, twin.waiting = self.entries.copy(), self.calls.copy(), self.waiting.copy()
         twin.history, twin.operations = self.history.branch(), self.operations.copy()
-        twin.repeats, twin.spending, twin.taint = map(copy.copy, (self.repeats, self.spending, self.taint))
+        twin.repeats, twin.spending = copy.copy(self.repeats), copy.copy(self.spending)
+        twin.taint = copy.copy(self.taint)
         return twin
 
     def dump(self) -> dict[str, Any]:

@@ -66,6 +66,8 @@ def endpoint() -> Iterator[None]:
 def test_python_runs(
     block: CodeExample, eval_example: EvalExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if (program := block.prefix_settings().get("needs")) and shutil.which(program) is None:
+        pytest.skip(f"there is no {program}")
     monkeypatch.chdir(tmp_path)  # where files that it makes may stay
     found = eval_example.run(block)
     for name in [name for name in found if name.startswith("test_")]:

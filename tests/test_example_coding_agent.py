@@ -40,12 +40,14 @@ def test_it_mends_a_package() -> None:
     assert before == after
 
 
+@pytest.mark.slow
 def test_without_a_sandbox_it_says_so(tmp_path: Path) -> None:
     done = run(PATH=str(tmp_path))
     assert done.returncode == 2
     assert done.stderr == "the sandbox needs bubblewrap and util-linux: apt install bubblewrap util-linux\n"
 
 
+@pytest.mark.slow
 def test_a_folder_needs_a_model(tmp_path: Path) -> None:
     done = run(str(tmp_path))
     assert done.returncode == 2

@@ -22,6 +22,7 @@ from agentkit.call import allow, deny
 from agentkit.client import Client
 from agentkit.errors import APIError
 from agentkit.events import Event
+from agentkit.options import RunOptions
 from agentkit.result import Pending, RunResult
 from agentkit.run import Run
 from agentkit.terminal import safe, safe_line
@@ -130,8 +131,10 @@ class Conversation:
         self, prompt: str | None, earlier: Any, decisions: Mapping[str, Decision], interrupts: _Interrupts
     ) -> RunResult:
         async with self.open_client() as client:
-            session = {"session": self.session} if self.session and earlier is None else {}
-            run = self.agent.stream(prompt, after=earlier, decisions=decisions, client=client, **session)
+            options: RunOptions = {"client": client}
+            if self.session and earlier is None:
+                options["session"] = self.session
+            run = self.agent.stream(prompt, after=earlier, decisions=decisions, **options)
             async with run:
                 interrupts.watch(run)
                 async for event in run:

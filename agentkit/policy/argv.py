@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from agentkit.policy.paths import PathPattern, fold
 
@@ -13,6 +14,7 @@ __all__ = ["ArgvPattern", "pieces", "plain_words"]
 # No quotes, expansions, globs, redirections, comments or line ends: these words are the arguments.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=@%+, -]+")
 _BETWEEN = re.compile(r"[^\w./\\~%*?+-]+")
+_MORE = re.compile(r"(?<!\S)\[([^\s\]]+)\](?!\S)")
 _QUOTES = re.compile(r"[\"'\\]")
 
 
@@ -73,23 +75,32 @@ class ArgvPattern:
         return all(word in called for word in map(_program, self._fixed))
 
     def _may_follow(self, word: str) -> bool:
-        if word.startswith("-"):
-            return any(more.startswith("-") and _is_flag(word, more) for more in self._more)
-        return any(PathPattern(more).covers(word) for more in self._more if not more.startswith("-"))
+        if not word.startswith("-"):
+            return any(pattern.covers(word) for pattern in self._operands)
+        flag, _, value = word.partition("=")
+        return word in self._flags or any(flag == name and it.covers(value) for name, it in self._values)
 
-    @property
+    @cached_property
     def _fixed(self) -> list[str]:
-        return re.sub(r"(?<!\S)\[[^\s\]]+\](?!\S)", " ", self.text).split()
+        return _MORE.sub(" ", self.text).split()
 
-    @property
+    @cached_property
     def _more(self) -> list[str]:
-        return re.findall(r"(?<!\S)\[([^\s\]]+)\](?!\S)", self.text)
+        return _MORE.findall(self.text)
 
+    @cached_property
+    def _flags(self) -> list[str]:
+        return [word for word in self._more if word.startswith("-")]
 
-def _is_flag(word: str, pattern: str) -> bool:
-    name, _, value = word.partition("=")
-    flag, _, values = pattern.partition("=")
-    return word == pattern or (name == flag and bool(values) and PathPattern(values).covers(value))
+    @cached_property
+    def _values(self) -> list[tuple[str, PathPattern]]:
+        """Flags that have a value, and what it may be."""
+        parted = [flag.partition("=") for flag in self._flags]
+        return [(name, PathPattern(value)) for name, _, value in parted if value]
+
+    @cached_property
+    def _operands(self) -> list[PathPattern]:
+        return [PathPattern(word) for word in self._more if not word.startswith("-")]
 
 
 def _program(word: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from agentkit.policy.argv import pieces, plain_words
@@ -25,8 +25,7 @@ _PATH_KEY = re.compile(
     r"|.*(?:Path|File|Dir|Directory|Folder)s?"
 )
 _ADDRESS_KEY = re.compile(r"(?:.*[_-])?(?i:url|uri|href|link|endpoint|origin)s?|.*(?:Url|URL|Uri|URI)s?")
-_LINE_KEYS = ("command", "commands", "cmd")
-_COMMAND_KEYS = {*_LINE_KEYS, "argv", "args"}
+_COMMAND_KEYS = {"command", "commands", "cmd", "argv", "args"}
 
 
 class Asked:
@@ -39,21 +38,27 @@ class Asked:
         paths: What arguments are paths by their names.
         addresses: What arguments are addresses by their names, or look like one.
         words: What is part of a command.
+        is_shell_line: Whether it gives a line to a shell. Tools that declare what they do without `exec` have other
+            commands, such as `view`.
     """
 
     def __init__(self, tool: Tool, input: Any) -> None:  # noqa: A002
         self.tool = tool.name
         self.effects = tool.effect or UNDECLARED
+        may_run = "exec" in self.effects or self.effects >= UNDECLARED
         self.arguments: Mapping[str, Any] = input if isinstance(input, dict) else {}
         self.paths: list[Any] = []
         self.addresses: list[Any] = []
         self.words: list[str] = []
+        self.is_shell_line = False
         self._texts: list[str] = []
         left: list[tuple[frozenset[str], Any]] = [(frozenset(), input)]
         while left:  # it may be too deep to recurse
             kinds, value = left.pop()
             if isinstance(value, dict):
-                left += [(kinds | kinds_of(str(key)), item) for key, item in reversed(value.items())]
+                for key, item in reversed(value.items()):
+                    self.is_shell_line |= may_run and _is_line(key, item)
+                    left.append((kinds | kinds_of(str(key)), item))
             elif isinstance(value, list):
                 left += [(kinds, item) for item in reversed(value)]
             elif value is not None:
@@ -67,19 +72,13 @@ class Asked:
             self.addresses.append(value)
         if is_text and "command" in kinds:
             self.words.append(value)
-        if is_text and len(value) <= LONGEST:
+        if is_text and len(value) <= LONGEST and "\n" not in value.strip():
             self._texts.append(value)
 
     @property
     def acting(self) -> frozenset[str]:
         """What the tool may do besides looking."""
         return self.effects & ACTING
-
-    @property
-    def is_shell_line(self) -> bool:
-        """Whether it gives a line to a shell. Tools that declare what they do without `exec` have other commands."""
-        may_run = "exec" in self.effects or self.effects >= UNDECLARED
-        return may_run and any(isinstance(self.arguments.get(key), str) for key in _LINE_KEYS)
 
     @cached_property
     def argv(self) -> list[str] | None:
@@ -104,6 +103,11 @@ class Asked:
         return next((text for text in self.paths if isinstance(text, str) and text and not is_certain(text)), None)
 
 
+def _is_line(key: str, value: Any) -> bool:
+    return (key in ("command", "cmd") and isinstance(value, str)) or key == "commands"
+
+
+@lru_cache(1024)
 def kinds_of(key: str) -> frozenset[str]:
     """What an argument of this name holds, of path, address and command."""
     kinds = {"path": _PATH_KEY.fullmatch(key), "address": _ADDRESS_KEY.fullmatch(key), "command": key in _COMMAND_KEYS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 
 from agentkit.policy.paths import LONGEST, fold
@@ -31,7 +32,8 @@ class Origin:
 
 def is_address(text: str) -> bool:
     """Whether a text looks like one address, however it is spelled."""
-    return bool(_LOOKS.match(_BLANK.sub("", text[:LONGEST])))
+    begin = text[:LONGEST]
+    return ":" in begin and bool(_LOOKS.match(_BLANK.sub("", begin)))
 
 
 def origin_of(address: str) -> Origin | None:
@@ -97,7 +99,7 @@ class OriginPattern:
     def _is_wide(self) -> bool:
         return "://*." in self.text
 
-    @property
+    @cached_property
     def _origin(self) -> Origin | None:
         """Of the host below which all hosts count, if there is a `*`."""
         return origin_of(self.text.replace("://*.", "://", 1))

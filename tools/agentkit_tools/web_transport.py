@@ -27,7 +27,7 @@ _MOST_HOPS = 5
 _TRIES = 4  # addresses of one name
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADERS = [
-    ("User-Agent", "agentkit-tools (+https://pypi.org/project/agentkit-loop)"),
+    ("User-Agent", "agentkit-tools (agentkit-loop)"),
     ("Accept", "text/html, text/markdown, text/*;q=0.9, application/json;q=0.9, */*;q=0.5"),
     ("Accept-Encoding", "gzip, deflate"),
 ]
