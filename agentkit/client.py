@@ -215,7 +215,7 @@ class Client:
 
     def _refuse_broken(self, transcript: Transcript, request: Request) -> None:
         container = bool(transcript.container or request.params.get("container"))
-        if problems := transcript.refused(container=container):
+        if problems := transcript.history.refused(container=container):
             raise TranscriptError(f"the API would refuse this history: {problems[0].message}")
 
     async def _attempt(

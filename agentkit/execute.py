@@ -151,6 +151,7 @@ class Calls:
             event = await self._jobs.next_event()
             left -= isinstance(event, ToolResult | ToolHeld)
             yield event
+        self._jobs.check()
         self._early.forget()
         self._answer_by = inf
 

@@ -13,7 +13,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from agentkit.call import Call, Outcome
-from agentkit.errors import NotDone, ToolError
+from agentkit.errors import JournalError, NotDone, ToolError
 from agentkit.functions import is_async
 from agentkit.messages import Block, encode
 from agentkit.repeats import NOTICE
@@ -107,6 +107,8 @@ async def _enter(
         return Ended("failed", error.content)
     except (SystemExit, KeyboardInterrupt):
         return Ended("failed", "The tool tried to exit the process.")
+    except JournalError:  # of an agent within the call: what it did can't be told from here
+        raise
     except BaseException as error:
         await checkpoint_if_cancelled()  # ours goes on; it may have come wrapped in a group
         if isinstance(error, anyio.get_cancelled_exc_class()):

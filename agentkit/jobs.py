@@ -72,6 +72,11 @@ class Jobs:
         """It has ended."""
         self._watches.discard(watch)
 
+    def check(self) -> None:
+        """Raises what a job raised."""
+        if self._failed:
+            raise self._failed
+
     async def next_event(self) -> Event:
         """The next event, once there is one.
 
@@ -80,8 +85,7 @@ class Jobs:
         """
         # Not a memory object stream: that costs a turn of the event loop for every event.
         while not self._events:
-            if self._failed:
-                raise self._failed
+            self.check()
             if not self._tasks:
                 raise RuntimeError("the run's tools were stopped")
             self._wake = anyio.Event()
@@ -90,15 +94,15 @@ class Jobs:
 
     async def aclose(self) -> None:
         """Cancels all jobs and waits until they have ended, but no longer than the grace."""
-        if self._watchdog:
-            self._watchdog.cancel()
         for task in self._tasks:
             task.cancel()
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + GRACE):
-            for task in [*self._tasks, *([self._watchdog] if self._watchdog else [])]:
+            for task in list(self._tasks):
                 await task.ended()
         for watch in list(self._watches):
             self._give_up(watch, is_late=False)
+        if self._watchdog:
+            await self._watchdog.stop()
 
     async def _give_up_overdue(self) -> None:
         # One for all, which mostly sleeps: a deadline for each wait would cost as much as a call does.

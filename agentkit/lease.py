@@ -178,7 +178,8 @@ class Lease:
             JournalError: As `commit`.
         """
         async with self._turn:
-            await to_thread.run_sync(self._append, False, limiter=self._threads)
+            if self._row.holder is not None:  # else it has been given back meanwhile
+                await to_thread.run_sync(self._append, False, limiter=self._threads)
 
     async def release(self, state: str, detail: str | None) -> None:
         """Stores the rest, and how it ended, and gives the run free.
@@ -240,7 +241,7 @@ class Lease:
                         self._store.orphan(row, lines)
                         self._note(lines)  # they have their place, and it is not the run
                     raise
-            self._row = replace(self._row, expires=row.expires)
+            self._row = replace(self._row, expires=row.expires, holder=row.holder)
             self._note(lines)
             self._synced = durable
 

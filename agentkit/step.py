@@ -121,7 +121,7 @@ def _call_tools(transcript: Transcript, unended: list[Call], limits: Limits, ela
     if not runnable:
         return Finish("needs_approval", ", ".join(f"{call.block.get('name')} ({call.call_id})" for call in unended))
     new = sum(call.state != "started" for call in runnable)  # those of a dead run are counted already
-    if transcript.tool_calls + new > limits.max_tool_calls:
+    if new and transcript.tool_calls + new > limits.max_tool_calls:
         return Finish("max_tool_calls", f"{transcript.tool_calls} calls, and {new} more are asked for")
     if elapsed >= limits.max_seconds:
         return Finish("max_seconds", f"{elapsed:.0f} seconds")

@@ -28,8 +28,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 from agentkit.call import Call, Decision, Outcome
@@ -37,7 +37,6 @@ from agentkit.errors import ConfigurationError, TranscriptError
 from agentkit.history import History
 from agentkit.messages import Block, Message, Usage, client_calls, copy_json, encode, sent_content
 from agentkit.repeats import Repeats
-from agentkit.rules import Problem
 from agentkit.spending import Spending
 from agentkit.taint import Taint
 
@@ -150,6 +149,8 @@ class Transcript:
 
     def answer(self) -> None:
         """Appends the user turn after a model turn: results in call order, then input, which closes what was open."""
+        for call in self.unended():
+            self.end(call, "not_run", call.closing("This call was cut off, and has not run."))
         if self.waiting and self.server_open and not self.calls:
             self.operate("abandon_turn", why="new input came")
         self.append({"entry": "turn", "role": "user"})
@@ -179,8 +180,7 @@ class Transcript:
         if call is None or call.state != "held" or call.decision is not None:
             held = ", ".join(call.call_id for call in self.held()) or "none"
             raise ConfigurationError(f"no call {call_id!r} waits for a decision (waiting: {held})")
-        entry = {"entry": "decision", "call": call_id, "action": decision.action}
-        self.append({**entry, "reason": decision.reason, "input": decision.input, "until": decision.until})
+        self.append({"entry": "decision", "call": call_id, **asdict(decision)})
 
     def operate(self, operation: str, **about: Any) -> None:
         """Writes an operation: see the top of this file."""
@@ -205,10 +205,6 @@ class Transcript:
         """Calls of the last model turn that have no result yet."""
         return [call for call in self.calls.values() if call.state != "ended"]
 
-    def refused(self, *, container: bool = True) -> list[Problem]:
-        """What the API would refuse if the history were sent as it is."""
-        return self.history.refused(container=container)
-
     def call_id(self, tool_use_id: str) -> str:
         """What a call of the next model turn will be called."""
         return f"{self._model_turns + 1}:{tool_use_id}"
@@ -217,7 +213,7 @@ class Transcript:
         """The history in wire shape, as it is sent; calls without a result are shown closed, waiting input follows."""
         closed = self.branch()
         for call in closed.unended():
-            closed.end(call, "not_run", call.closing("This call has not run."))
+            closed.end(call, "not_run", call.closing(_OPEN[call.state == "started"]))
         if closed.calls or closed.waiting:
             closed.server_open.clear()
             closed.answer()
@@ -228,8 +224,8 @@ class Transcript:
         twin = copy.copy(self)
         twin.entries, twin.calls, twin.waiting = self.entries.copy(), self.calls.copy(), self.waiting.copy()
         twin.history, twin.operations = self.history.branch(), self.operations.copy()
-        twin.repeats, twin.spending = copy.copy(self.repeats), copy.copy(self.spending)
-        twin.taint = copy.copy(self.taint)
+        for fold in ("repeats", "spending", "taint"):
+            setattr(twin, fold, copy.copy(getattr(self, fold)))
         return twin
 
     def dump(self) -> dict[str, Any]:
@@ -340,7 +336,7 @@ class Transcript:
                 attempts = call.attempts + (state == "started")
                 kept = replace(call, state=state, attempts=attempts, tool=entry.get("tool"))
                 self.calls[call.call_id] = replace(kept, decision=None) if state == "held" else kept
-                self.tool_calls += attempts - call.attempts
+                self.tool_calls += attempts > call.attempts == 0  # what runs again is no other call
             case {"state": "ended", "outcome": outcome, "result": {"type": _} as result}:
                 self.calls[call.call_id] = replace(call, state="ended", outcome=outcome, result=result)
                 self.taint.gain(entry.get("taint", ()))
@@ -391,7 +387,8 @@ class Transcript:
         self.history, self.thread_id = history, None
 
 
-_FOLDS = {
+_OPEN = ("This call has not run.", "This call had begun: its outcome is unknown.")
+_FOLDS: dict[str, Callable[[Transcript, dict[str, Any]], None]] = {
     "run": Transcript._on_run,
     "turn": Transcript._on_turn,
     "call": Transcript._on_call,

@@ -97,7 +97,7 @@ class World:
         assert message["role"] == "user"
         blocks: Any = message["content"]
         assert [block["tool_use_id"] for block in blocks] == [use["id"] for use in self.uses]
-        assert self.transcript.refused() == []
+        assert self.transcript.history.refused(container=True) == []
         return list(blocks)
 
     def of(self, kind: type) -> list[Any]:

@@ -40,6 +40,7 @@ class WatchedStore:
         stored: Whether that write still comes through.
         on_kill: Called as it dies.
         fails: Says for each write whether it fails, from its durability and lines.
+        is_full: Whether nothing can be rescued either.
         writes: What was written: whether durable, and how many lines.
     """
 
@@ -48,6 +49,7 @@ class WatchedStore:
     stored: bool = True
     on_kill: Callable[[], None] = lambda: None
     fails: Callable[[bool, Lines], bool] = lambda durable, lines: False
+    is_full: bool = False
     writes: list[tuple[bool, int]] = field(default_factory=list)
     dead: bool = False
 
@@ -77,6 +79,18 @@ class WatchedStore:
             lines = self._store.transact(row, killed)
             self._written(True, lines, lambda: None)
         return self._store.transact(row, watched)
+
+    def rescue(self, row: RunRow, lines: Lines) -> str:
+        if self.dead:
+            raise Killed
+        if self.is_full:
+            raise JournalError("no space left on device")
+        return self._store.rescue(row, lines)
+
+    def recover(self, run_id: str) -> None:
+        if self.dead:
+            raise Killed
+        self._store.recover(run_id)
 
     def _written(self, durable: bool, lines: Lines, write: Callable[[], Any]) -> Any:
         with self._lock:

@@ -249,7 +249,7 @@ def replayed() -> list[tuple[Exchange, Exchange, bytes, bytes]]:
         for answered, following in pairwise(path):
             before = b"".join(transcript.history.body.parts())
             go_on(transcript, answered, following)
-            assert transcript.refused() == []
+            assert transcript.history.refused(container=True) == []
             found[answered["id"], following["id"]] = (
                 answered,
                 following,

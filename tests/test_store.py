@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from agentkit.errors import ConfigurationError, JournalError, LeaseLost, RunBusy
 from agentkit.sqlite_store import SqliteStore
-from agentkit.store import RunRow, Store
+from agentkit.store import Lines, RunRow, Store, digest_of
 
 STORES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore(folder / "runs.db")}
 
@@ -38,6 +39,15 @@ RUN = RunRow(
 
 def line(number: int) -> tuple[bytes, bytes]:
     return b'{"n":%d}' % number, b"digest %d" % number
+
+
+def chain(*numbers: int) -> Lines:
+    """Lines with the digests that they would have, from the beginning of a run."""
+    lines, digest = [], b""
+    for number in numbers:
+        digest = digest_of(digest, line(number)[0])
+        lines.append((line(number)[0], digest))
+    return lines
 
 
 @pytest.fixture(params=STORES)
@@ -171,6 +181,69 @@ def test_one_of_many_at_once_gets_the_run(make: Callable[[], Store]) -> None:
     assert (won, len(busy)) == ([2], 5)
 
 
+def test_C18_what_was_rescued_is_taken_in(store: Store, make: Callable[[], Store]) -> None:
+    lines = chain(0, 1, 2, 3)
+    store.claim(RUN, lines[:2])
+    store.recover("run_1")
+    row = replace(RUN, length=2, updated=105.0)
+    assert store.rescue(row, lines[2:3])
+    assert store.rescue(row, lines[2:])  # longer
+    assert store.lines("run_1", 0, 9) == lines[:2]
+    other = make()
+    for _ in range(2):
+        other.recover("run_1")
+        assert other.lines("run_1", 0, 9) == lines
+        assert (other.run("run_1"), other.orphans("run_1")) == (replace(RUN, length=4), [])
+    store.append(replace(RUN, length=4), [line(4)], durable=True)  # its holder goes on
+
+
+def test_C18_what_is_there_is_not_taken_in_again(store: Store) -> None:
+    lines = chain(0, 1, 2, 3)
+    store.claim(RUN, lines[:1])
+    row = replace(RUN, length=1)
+    store.rescue(row, lines[1:3])
+    store.append(row, lines[1:], durable=True)
+    store.recover("run_1")
+    assert (store.lines("run_1", 0, 9), store.orphans("run_1")) == (lines, [])
+    store.rescue(row, lines[1:])
+    store.append(replace(row, length=4, holder=None), [], durable=True)
+    store.claim(replace(RUN, length=4, holder="there:2"), [(line(9)[0], digest_of(lines[3][1], line(9)[0]))])
+    store.recover("run_1")  # it was taken up with all that was rescued
+    assert (len(store.lines("run_1", 0, 9)), store.orphans("run_1")) == (5, [])
+
+
+def test_C18_what_was_rescued_of_a_run_that_others_have_taken_up_is_kept_beside_it(store: Store) -> None:
+    lines = chain(0, 1, 2)
+    store.claim(RUN, lines[:1])
+    store.rescue(replace(RUN, length=1), lines[1:])
+    store.claim(replace(RUN, length=1, holder="there:2"), [line(7)], dead="here:1")
+    store.recover("run_1")
+    assert store.lines("run_1", 0, 9) == [lines[0], line(7)]
+    assert store.orphans("run_1") == [entry for entry, _ in lines[1:]]
+    store.rescue(replace(RUN, length=1), lines[1:])
+    store.recover("run_1")
+    assert len(store.orphans("run_1")) == 2  # once is enough
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_C18_what_does_not_go_on_from_the_end_is_kept_beside_the_run(store: Store, length: int) -> None:
+    store.claim(RUN, chain(0, 1))
+    store.rescue(replace(RUN, length=length), [line(5), line(6)])
+    store.recover("run_1")
+    assert store.lines("run_1", 0, 9) == chain(0, 1)
+    assert store.orphans("run_1") == [line(5)[0], line(6)[0]]
+
+
+def test_C18_what_was_rescued_of_a_run_that_is_not_there_is_left(store: Store) -> None:
+    lines = chain(0, 1)
+    store.rescue(replace(RUN, length=1), lines[1:])
+    store.recover("run_1")
+    assert (store.run("run_1"), store.orphans("run_1")) == (None, [])
+    store.claim(RUN, lines[:1])
+    store.recover("run_1")
+    assert store.lines("run_1", 0, 9) == lines
+
+
 # SQLite's alone
 
 
@@ -254,6 +327,35 @@ def test_a_locked_file_is_waited_for_and_then_told(tmp_path: Path, monkeypatch: 
     timer.start()
     assert store.claim(RUN, [line(0)]) == 1
     timer.join()
+    store.close()
+
+
+def test_C18_who_waits_for_a_locked_file_does_not_wait_for_all_others_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentkit.sqlite_store._LOCKED_SECONDS", 0.1)
+    store = sqlite(tmp_path)
+    store.claim(RUN, [line(0)])
+    other = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    failed: list[bool] = []
+
+    def append() -> None:
+        try:
+            store.append(replace(RUN, length=1), [line(1)], durable=True)
+        except JournalError as error:
+            failed.append(error.retryable)
+
+    threads = [threading.Thread(target=append) for _ in range(8)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < 1.6  # one after the other takes 0.4 seconds each
+    assert failed == [True] * 8
+    other.close()
+    store.append(replace(RUN, length=1), [line(1)], durable=True)
     store.close()
 
 

@@ -34,7 +34,7 @@ def test_a_fresh_transcript_is_empty() -> None:
     transcript = Transcript()
     assert wire(transcript) == transcript.messages() == transcript.entries == []
     assert (transcript.stop_reason, transcript.calls, transcript.held()) == (None, {}, [])
-    assert transcript.refused()[0].rule == "messages_empty"
+    assert transcript.history.refused(container=True)[0].rule == "messages_empty"
 
 
 def test_a_run_with_tools() -> None:
@@ -82,7 +82,7 @@ def test_a_mixed_turn_carries_results_only_and_input_waits_one_model_turn() -> N
     assert isinstance(next_step(transcript, Limits(), 0.0), Answer)
     transcript.answer()
     assert wire(transcript)[-3:] == [user(result("toolu_a")), assistant(FOUND, text("Found.")), user(text("And?"))]
-    assert transcript.refused() == []
+    assert transcript.history.refused(container=True) == []
 
 
 def test_server_uses_that_nobody_answers_do_not_hold_input_back_for_ever() -> None:
@@ -94,7 +94,7 @@ def test_server_uses_that_nobody_answers_do_not_hold_input_back_for_ever() -> No
     transcript.answer()
     assert transcript.entries[-2] == {"entry": "operation", "operation": "abandon_turn", "why": "new input came"}
     assert wire(transcript) == [user(text("Hi")), assistant(text("I don't search.")), user(text("And?"))]
-    assert transcript.refused() == []
+    assert transcript.history.refused(container=True) == []
 
 
 def test_a_chain_of_pauses_is_one_message_and_one_answer() -> None:
@@ -110,7 +110,7 @@ def test_a_chain_of_pauses_is_one_message_and_one_answer() -> None:
     assert kinds[1:5] == ["server_tool_use", "web_search_tool_result", "server_tool_use", "web_fetch_tool_result"]
     assert [len(turn["content"]) for turn in model_turns(transcript.entries[transcript.answer_from :])] == [2, 2, 2]
     assert len(model_turns(transcript.entries[transcript.run_from :])) == 3
-    assert transcript.refused() == []
+    assert transcript.history.refused(container=True) == []
 
 
 def test_a_refused_turn_is_kept_and_not_sent() -> None:
@@ -131,7 +131,7 @@ def test_blank_text_is_not_sent_back() -> None:
     assert len(transcript.last["content"]) == 5
     empty = take(asked(), text(""))
     assert wire(empty) == [user(text("Hi"))]
-    assert empty.refused() == []
+    assert empty.history.refused(container=True) == []
 
 
 def test_what_a_fallback_leaves_behind_is_not_sent() -> None:
@@ -170,7 +170,7 @@ def test_given_messages_are_turns_and_the_last_one_waits() -> None:
     assert (transcript.turns, transcript.calls, transcript.last) == (0, {}, None)
     transcript.answer()
     assert wire(transcript) == given
-    assert transcript.refused() == []
+    assert transcript.history.refused(container=True) == []
 
 
 def test_given_neighbours_of_one_role_are_one_message() -> None:
@@ -184,7 +184,7 @@ def test_a_given_result_is_a_turn_at_once() -> None:
     transcript = begun(*given)
     assert wire(transcript) == given
     assert isinstance(next_step(transcript, Limits(), 0.0), CallModel)
-    assert transcript.refused() == []
+    assert transcript.history.refused(container=True) == []
 
 
 def test_a_system_message_follows_what_is_owed() -> None:
@@ -249,9 +249,9 @@ def test_an_id_of_an_earlier_turn_is_another_call() -> None:
     transcript.answer()
     take(transcript, A)
     assert list(transcript.calls) == ["2:toolu_a"]
-    assert transcript.refused()[0].rule == "tool_result_missing"
+    assert transcript.history.refused(container=True)[0].rule == "tool_result_missing"
     end(transcript).answer()
-    assert transcript.refused() == []
+    assert transcript.history.refused(container=True) == []
 
 
 def test_only_a_held_call_can_be_decided_and_only_once() -> None:
@@ -305,8 +305,8 @@ def test_two_branches_never_see_each_other() -> None:
     assert wire(other)[-1] == user(result("toolu_a", "2"))
     assert (one.run_id, one.waiting, other.run_id, other.waiting) == ("run_1", [], "run_2", [text("other")])
     broken = trunk.branch()
-    broken.answer()
-    assert broken.refused()
+    broken.append({"entry": "turn", "role": "user"})
+    assert broken.history.refused(container=True)
     assert not trunk.history.problems
 
 
@@ -356,5 +356,5 @@ def test_a_call_from_code_needs_its_container() -> None:
     call = {**A, "caller": {"type": "code_execution_20260120", "tool_id": "srvtoolu_1"}}
     transcript = end(take(asked(), code, call))
     transcript.answer()
-    assert transcript.refused(container=True) == []
-    assert [problem.rule for problem in transcript.refused(container=False)] == ["container_required"]
+    assert transcript.history.refused(container=True) == []
+    assert [problem.rule for problem in transcript.history.refused(container=False)] == ["container_required"]

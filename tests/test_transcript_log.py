@@ -107,7 +107,7 @@ LOG = [RUN, {"entry": "turn", "role": "user"}, TURN, HELD, DECIDED, ENDED, {"ent
 
 def test_the_log_of_the_broken_ones_is_sound() -> None:
     transcript = Transcript.load({"agentkit": 1, "entries": LOG})
-    assert transcript.refused() == []
+    assert transcript.history.refused(container=True) == []
     assert transcript.entries == LOG
 
 
@@ -294,7 +294,7 @@ def test_folds_are_what_the_whole_log_says(transcript: Transcript) -> None:
     messages = resent(transcript.entries)
     assert wire(transcript) == messages
     assert transcript.server_open == unanswered(messages)
-    assert [problem.message for problem in transcript.refused()] == [p.message for p in check_history(messages)]
+    assert [problem.message for problem in transcript.history.refused(container=True)] == [p.message for p in check_history(messages)]
 
 
 @given(transcript=logs)

@@ -6,8 +6,9 @@ import sys
 import time
 from collections import Counter
 
+from invariants import INVARIANTS
 from planted import BUGS
-from simulation import Outcome, Schedule, drawn, found, simulate, told
+from simulation import KINDS, Outcome, Schedule, drawn, found, simulate, told
 
 
 def main(first: int, count: int, *, bugs: bool) -> int:
@@ -17,16 +18,16 @@ def main(first: int, count: int, *, bugs: bool) -> int:
 
 def _seeds(first: int, count: int) -> int:
     began, bad = time.process_time(), []
-    faults: Counter[str] = Counter()
-    ends: Counter[str] = Counter()
+    faults, ends, checks = Counter[str](), Counter[str](), Counter[str]()
     runs = effects = 0
     for seed in range(first, first + count):
         schedule, unfaulted = drawn(seed)
         outcome = simulate(schedule, unfaulted)
         runs += len(outcome.results)
         effects += sum(entered.is_done for entered in outcome.world.entered)
-        faults.update(line.split()[2] for line in outcome.trace if " at " in line and line.split()[2] in _KINDS)
+        faults.update(line.split()[2] for line in outcome.trace if " at " in line and line.split()[2] in KINDS)
         ends.update(line.split()[-1] for line in outcome.trace if " ends with " in line)
+        checks += outcome.world.checks
         if unfaulted.violations or outcome.violations:
             bad.append(seed)
             print(told(schedule, unfaulted), flush=True)
@@ -39,10 +40,10 @@ def _seeds(first: int, count: int) -> int:
     print(f"| ends of processes | {_counted(ends)} |")
     print(f"| schedules a second of CPU | {count / seconds:.1f} |")
     print(f"| violations | {len(bad)}{f' (seeds {bad})' if bad else ''} |")
+    print("\n| invariant | looked at | where |")
+    for name, where in INVARIANTS.items():
+        print(f"| {name} | {checks[name]:,} | {where} |")
     return bool(bad)
-
-
-_KINDS = ("kill", "power", "cancel", "stop", "leave", "freeze", "jump", "store")
 
 
 def _counted(counter: Counter[str]) -> str:
@@ -51,6 +52,7 @@ def _counted(counter: Counter[str]) -> str:
 
 def _bugs(first: int, count: int) -> int:
     known: dict[int, tuple[Schedule, Outcome]] = {}
+    by: Counter[str] = Counter()
     missed = 0
     print("| planted bug | seeds needed | found by |")
     for name, patch in BUGS.items():
@@ -58,11 +60,13 @@ def _bugs(first: int, count: int) -> int:
             if seed not in known:
                 known[seed] = drawn(seed)
             if violations := found(*known[seed], patch):
+                by[violations[0].partition(":")[0]] += 1
                 print(f"| {name} | {seed - first + 1} | {violations[0][:100]} |", flush=True)
                 break
         else:
             missed += 1
             print(f"| {name} | not found in {count} | |", flush=True)
+    print(f"| {len(BUGS)} bugs | {missed} not found | {_counted(by)} |")
     return bool(missed)
 
 

@@ -1,117 +1,128 @@
-"""The Messages API of a simulation: it refuses what the API refuses, and streams what the script says."""
+"""The Messages API of a simulation, behind a real HTTP client: it refuses what the API refuses, and streams."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from simulated_model import Failure
+from simulated_secrets import ELSEWHERE, KEYS, look_at_request
 
 from agentkit.encode import events, sse
-from agentkit.errors import APIConnectionError, StreamTruncated, status_error
 from agentkit.messages import encode
 from agentkit.rules import check_request
 
 if TYPE_CHECKING:
     from simulated_process import Process
 
-__all__ = ["exchange"]
+__all__ = ["SimulatedTransport"]
+
+_LINE_ENDS = (b"\n", b"\n", b"\r\n", b"\r")
+_STATUS = {"overloaded": (529, "overloaded_error"), "limited": (429, "rate_limit_error")}
 
 
-@dataclass
-class SimulatedReply:
-    """A reply that comes in pieces.
+class SimulatedTransport(httpx.AsyncBaseTransport):
+    """The network of one process."""
 
-    Attributes:
-        pieces: Of the body.
-        broken: Whether the connection breaks after them.
-        whole: What is noted once all has come; None: it never does.
-    """
+    def __init__(self, process: Process) -> None:
+        self._process = process
 
-    process: Process
-    content_type: str
-    pieces: list[bytes]
-    broken: bool = False
-    whole: tuple[int, dict[str, Any]] | None = None
-    request_id: str = "req_1"
-    url: str = ""
-
-    def __post_init__(self) -> None:
-        self._chunks = self._coming()
-
-    def chunks(self) -> AsyncGenerator[bytes]:
-        """The body as it comes."""
-        return self._chunks
-
-    async def close(self) -> None:
-        """Gives up what has not come."""
-        await self._chunks.aclose()
-
-    async def _coming(self) -> AsyncGenerator[bytes]:
-        for at, piece in enumerate(self.pieces):
-            await self.process.point("chunk")
-            if self.whole and at == len(self.pieces) - 1:
-                number, message = self.whole
-                self.process.world.sent.setdefault(number, []).append(encode(message))
-            yield piece
-        if self.broken:
-            raise StreamTruncated("the connection broke inside the reply")
-
-    async def body(self, seconds: float) -> bytes:
-        """All of it."""
-        return b"".join([piece async for piece in self.chunks()])
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answers one request, or breaks."""
+        process, world = self._process, self._process.world
+        await process.point("request")
+        content = await request.aread()
+        look_at_request(process, request, content)
+        if str(request.url).startswith(ELSEWHERE):
+            return httpx.Response(200, json={"type": "message", "content": []})
+        body = json.loads(content)
+        betas = [name for name in request.headers.get("anthropic-beta", "").split(",") if name]
+        problems = check_request(body, version=request.headers["anthropic-version"], betas=betas)
+        world.check(not problems, "I2", lambda: f"the API would refuse a request: {problems[0].message}")
+        if problems:
+            return _refusal(400, "invalid_request_error", problems[0].message)
+        number, message = world.script.reply_to(body["messages"], body["max_tokens"])
+        world.note(f"{process.name} asks for turn {number}")
+        process.count_request(number)
+        asked = world.asked[number] = world.asked.get(number, 0) + 1
+        failures = world.script.failures.get(number, [])
+        failure = failures[asked - 1] if asked <= len(failures) else None
+        return _response(process, number, message, failure, stream=bool(body.get("stream")), asked=asked)
 
 
-@asynccontextmanager
-async def exchange(
-    http: Process, method: str, url: Any, headers: Mapping[str, str], parts: list[bytes], timeout: Any
-) -> AsyncGenerator[SimulatedReply]:
-    """In place of `agentkit.transport.exchange`: what it calls the HTTP client is the process."""
-    process, world = http, http.world
-    await process.point("request")
-    body = json.loads(b"".join(parts))
-    betas = [name for name in headers.get("anthropic-beta", "").split(",") if name]
-    problems = check_request(body, version=headers["anthropic-version"], betas=betas)
-    world.check(not problems, "I2", lambda: f"the API would refuse a request: {problems[0].message}")
-    if problems:
-        raise status_error(400, {"error": {"type": "invalid_request_error", "message": problems[0].message}})
-    number, message = world.script.reply_to(body["messages"])
-    world.note(f"{process.name} asks for turn {number}")
-    process.count_request(number)
-    asked = world.asked[number] = world.asked.get(number, 0) + 1
-    failures = world.script.failures.get(number, [])
-    failure = failures[asked - 1] if asked <= len(failures) else None
-    reply = _reply(process, number, message, failure, stream=bool(body.get("stream")), asked=asked)
-    try:
-        yield reply
-    finally:
-        await reply.close()
-
-
-def _reply(
+def _response(
     process: Process, number: int, message: dict[str, Any], failure: Failure | None, *, stream: bool, asked: int
-) -> SimulatedReply:
-    if failure == "refused connection":
-        raise APIConnectionError("can't reach the endpoint")
-    if failure in ("overloaded", "limited"):
-        status, kind = (529, "overloaded_error") if failure == "overloaded" else (429, "rate_limit_error")
-        raise status_error(status, {"error": {"type": kind, "message": "later"}}, retry_after=2.0)
+) -> httpx.Response:
+    match failure:
+        case "refused connection":
+            raise httpx.ConnectError("connection refused")
+        case "overloaded" | "limited":
+            return _refusal(*_STATUS[failure], "later")
+        case "redirect":
+            return httpx.Response(307, headers={"location": f"{ELSEWHERE}/v1/messages"})
+        case "echo":  # some gateways show what they were sent
+            return _refusal(529, "overloaded_error", f"no room for the key {KEYS[process.address]}")
     random = Random(f"{process.world.seed} {number} {asked}")
-    streamed = [sse(event) for event in events(message)]
-    data = b"".join(streamed) if stream else encode(message)
+    data, last = _body(random, message, stream=stream)
     if failure:
-        data = data[: random.randrange(len(data) - (len(streamed[-1]) if stream else 1))]
+        data = data[: random.randrange(len(data) - last)]
     if failure == "error event" and stream:
-        whole = data.rpartition(b"\n\n")
         error = {"type": "error", "error": {"type": "overloaded_error", "message": "later"}}
-        data = whole[0] + whole[1] + sse(error)
-    cuts = sorted(random.randrange(len(data) + 1) for _ in range(random.choice((0, 1, 3))))
-    pieces = [data[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-    pieces = [piece for piece in pieces if piece]
-    kind = "text/event-stream" if stream else "application/json"
-    broken = failure == "reset" or bool(failure and not stream)
-    return SimulatedReply(process, kind, pieces, broken, None if failure else (number, message))
+        data = b"".join(data.rpartition(b"\n\n")[:2]) + sse(error)
+    breaks = failure == "reset" or bool(failure and not stream)
+    whole = None if failure else (number, message)
+    headers = {"content-type": "text/event-stream" if stream else "application/json", "request-id": f"req_{number}"}
+    return httpx.Response(200, headers=headers, stream=_Body(process, list(_cut(random, data)), breaks, whole))
+
+
+def _refusal(status: int, kind: str, text: str) -> httpx.Response:
+    return httpx.Response(status, headers={"retry-after": "2"}, json={"error": {"type": kind, "message": text}})
+
+
+def _body(random: Random, message: dict[str, Any], *, stream: bool) -> tuple[bytes, int]:
+    """The bytes of a reply, and how many at its end it can't do without."""
+    if not stream:
+        return encode(message), 1
+    frames = [sse(event) for event in events(message)]
+    end = random.choice(_LINE_ENDS)
+    return b"".join(frames).replace(b"\n", end), len(frames[-1].replace(b"\n", end))
+
+
+def _cut(random: Random, data: bytes) -> Iterator[bytes]:
+    """Some pieces: cut anywhere, inside of a character, or of the end of a line."""
+    places = [at for at, byte in enumerate(data) if byte >= 128 or byte in b"\r\n"]
+    cuts = [
+        random.choice(places) + 1 if places and random.random() < 0.5 else random.randrange(len(data) + 1)
+        for _ in range(random.choice((0, 1, 3)) if data else 0)
+    ]
+    for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), len(data)], strict=True):
+        if start < stop:
+            yield data[start:stop]
+
+
+class _Body(httpx.AsyncByteStream):
+    """A body that comes in pieces; `whole` is noted once all has come, None never does."""
+
+    def __init__(
+        self, process: Process, pieces: list[bytes], breaks: bool, whole: tuple[int, dict[str, Any]] | None
+    ) -> None:
+        self._process, self._pieces, self._breaks, self._whole = process, pieces, breaks, whole
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._process.open_replies += 1
+        for at, piece in enumerate(self._pieces, 1):
+            await self._process.point("chunk")
+            if self._whole and at == len(self._pieces):
+                number, message = self._whole
+                self._process.receive(encode(message))
+                self._process.world.sent.setdefault(number, []).append(encode(message))
+            yield piece
+        if self._breaks:
+            raise httpx.ReadError("the connection broke")
+
+    async def aclose(self) -> None:
+        """Its connection is free, or closed."""
+        self._process.open_replies = 0  # it has one at a time

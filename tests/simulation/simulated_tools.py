@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from simulated_secrets import TOKEN
 
-from agentkit import NotDone, RunContext, ToolError, tool
+from agentkit import NotDone, RunContext, Tool, ToolError, tool
 
 if TYPE_CHECKING:
     from simulated_process import Process
 
-__all__ = ["SEARCH", "TOOLS", "Entered"]
+__all__ = ["CHANGED", "SEARCH", "TOOLS", "Entered"]
 
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 
@@ -44,6 +45,10 @@ class Entered:
     at: float
     is_done: bool = False
     has_ended: bool = False
+
+
+class Broken(Exception):
+    """What a library raises, with the token in its text."""
 
 
 async def _enter(ctx: RunContext[Any], n: int, seconds: float = 0.0) -> str:
@@ -80,10 +85,20 @@ async def put(ctx: RunContext[Any], n: int) -> str:
     return await _enter(ctx, n)
 
 
+def _changed(before: Tool[Any, Any]) -> Tool[Any, Any]:
+    about = {
+        "effect": sorted(before.effect) or None,
+        "timeout": before.timeout,
+        "needs_approval": before.needs_approval,
+    }
+    again = {"idempotent": before.idempotent, "verify": before.verify}
+    return tool(name=before.name, description="Another one.", **about, **again)(before.__wrapped__)
+
+
 async def _became(ctx: RunContext[Any], arguments: dict[str, Any]) -> str:
     process: Process = ctx.deps
     await process.point("verify")
-    if process.world.is_done(arguments["n"]):
+    if process.world.is_done(ctx.idempotency_key):
         return f"{ctx.tool_name} {arguments['n']} done"
     raise NotDone
 
@@ -107,6 +122,12 @@ async def fail(ctx: RunContext[Any], n: int) -> str:
 
 
 @tool
+async def crash(ctx: RunContext[Any], n: int) -> str:
+    """Raises."""
+    raise Broken(f"{await _enter(ctx, n)} with {TOKEN}")
+
+
+@tool
 async def slow(ctx: RunContext[Any], n: int) -> str:
     """Takes its time."""
     return await _enter(ctx, n, 40.0)
@@ -118,10 +139,18 @@ async def hang(ctx: RunContext[Any], n: int) -> str:
     return await _enter(ctx, n, 1000.0)
 
 
+@tool(timeout=10)
+async def cling(ctx: RunContext[Any], n: int) -> str:
+    """Does not stop."""
+    with anyio.CancelScope(shield=True):
+        return await _enter(ctx, n, 60.0)
+
+
 @tool
 async def wait(ctx: RunContext[Any], n: int) -> str:
     """Takes longer than the run may."""
-    return await _enter(ctx, n, 400.0)
+    return await _enter(ctx, n, 150.0)
 
 
-TOOLS = [look, act, put, wire, refund, fail, slow, hang, wait]
+TOOLS = [look, act, put, wire, refund, fail, crash, slow, hang, cling, wait]
+CHANGED = [_changed(tool) for tool in TOOLS]  # those of another version of the program

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from hashlib import blake2b
 from random import Random
 from typing import Any
 
 import anyio
-from simulated_model import Script, contents_of
+from simulated_model import ASKED, RIVAL, Planned, Script, contents_of, prompts_of
 from simulated_process import Process
-from simulated_store import Disk
+from simulated_secrets import shown_in
+from simulated_spending import LIMITED
+from simulated_store import Disk, parsed
 from simulated_tools import Entered
 
-from agentkit import RunContext, RunResult
+from agentkit import RunContext, RunResult, lease
 from agentkit.call import Decision, Pending
 from agentkit.errors import APIError, ConfigurationError, JournalError
 from agentkit.messages import encode
 from agentkit.rules import check_history
 from agentkit.store import Lines, RunRow
 
-__all__ = ["Violation", "World"]
+__all__ = ["Violation", "World", "drawn_script"]
 
 _MOST_ENTRIES = {"look": 99, "put": 3, "wire": 3}  # the others: once
-_EXCUSES = ("outcome is unknown", "has not run")
+GIVEN_UP = "did not stop then"
+_EXCUSES = ("outcome is unknown", "has not run", "The agent could not go on", "The agent ended with")
 
 
 class Violation(AssertionError):
@@ -43,7 +45,9 @@ class World:
         sent: For each turn the replies that came whole.
         asked: For each turn how many requests there were.
         violations: What does not hold.
+        checks: How often each invariant was looked at.
         trace: What happened, a line each.
+        decided: What the human has decided on: the id of the call, its number, the digest of the tool.
     """
 
     def __init__(self, seed: object, script: Script) -> None:
@@ -56,8 +60,11 @@ class World:
         self.asked: dict[int, int] = {}
         self.processes: list[Process] = []
         self.violations: list[str] = []
+        self.checks: Counter[str] = Counter()
         self.trace: list[str] = []
+        self.decided: set[tuple[str, int, str | None]] = set()
         self._seen: dict[tuple[str, int], bytes] = {}
+        self._late: list[Entered] = []
         self._keys: dict[tuple[str, int], str] = {}
 
     def clock(self) -> float:
@@ -74,12 +81,15 @@ class World:
 
     def check(self, holds: bool, name: str, text: Callable[[], str]) -> None:
         """Notes a violation where something does not hold."""
+        self.checks[name] += 1
         if not holds:
             self.fail(name, text())
 
     def fail(self, name: str, text: str) -> None:
         """Notes a violation."""
-        self.violations.append(f"{name}: {text}")
+        if (found := f"{name}: {text}") in self.violations:
+            return
+        self.violations.append(found)
         self.trace.append(f"VIOLATION {name}: {text}")
 
     def is_expected(self, error: BaseException) -> bool:
@@ -88,9 +98,11 @@ class World:
             return "there is no run" in str(error) or "waits for a decision" in str(error)
         return isinstance(error, JournalError | APIError)
 
-    def decision_on(self, pending: Pending) -> Decision:
-        """What the human says."""
-        return self.script.decision_on(self.script.call_of(pending.input["n"]).n)
+    def decision_on(self, pending: Pending, digest: str | None) -> Decision:
+        """What the human says, who was shown a tool with this digest."""
+        n = self.script.call_of(pending.input["n"]).n
+        self.decided.add((pending.call_id, n, digest))
+        return self.script.decision_on(n)
 
     def lose_power(self, commits: int) -> None:
         """Every process is dead, and the last commits are gone where they were not synced."""
@@ -100,9 +112,9 @@ class World:
         rows = self.disk.rows
         self._seen = {at: entry for at, entry in self._seen.items() if at[0] in rows and at[1] < rows[at[0]].length}
 
-    def is_done(self, n: int) -> bool:
-        """Whether the effect of a call has happened."""
-        return any(entered.is_done for entered in self.entered if entered.given == n)
+    def is_done(self, key: str) -> bool:
+        """Whether an effect has happened, as a target knows that knows keys."""
+        return any(entered.is_done for entered in self.entered if entered.key == key)
 
     def enter(self, ctx: RunContext[Any], n: int) -> Entered:
         """A tool is entered."""
@@ -110,7 +122,8 @@ class World:
         self.note(f"{process.name} enters {ctx.tool_name} {n}, attempt {ctx.attempt}")
         at = anyio.current_time()
         planned, known = self.script.call_of(n), ctx.idempotency_key
-        before = [entered for entered in self.entered if entered.n == planned.n]
+        ours = (entered for entered in self.entered if entered.run_id == ctx.run_id)  # who forks a run runs its calls
+        before = [entered for entered in ours if entered.n == planned.n]
         entered = Entered(planned.n, ctx.tool_name, n, ctx.call_id, ctx.run_id, known, ctx.attempt, process, at)
         self.entered.append(entered)
         self.check(ctx.tool_name == planned.tool, "I4", lambda: f"call {n} entered {ctx.tool_name}")
@@ -123,17 +136,23 @@ class World:
         self.check(len(before) < most, "I5", lambda: f"{planned.tool} {n} is entered {len(before) + 1} times")
         self.check(self.script.may_take_effect(planned.n), "I3", lambda: f"{planned.tool} {n} must never run")
         self.check(planned.turn in self.sent, "I3", lambda: f"{planned.tool} {n} runs before its turn is whole")
-        self._look_at_intent(ctx, planned.tool)
+        self._look_at_intent(ctx, planned)
         return entered
 
-    def _look_at_intent(self, ctx: RunContext[Any], name: str) -> None:
+    def _look_at_intent(self, ctx: RunContext[Any], planned: Planned) -> None:
+        about, digest = f"{planned.tool} of {ctx.call_id}", ctx.deps.tools[planned.tool].digest
         synced = self.disk.synced.get(ctx.run_id, 0)
         ours = [entry for entry in self.log(ctx.run_id, synced) if entry.get("call") == ctx.call_id]
-        starts = sum(entry.get("state") == "started" for entry in ours)
-        self.check(starts >= ctx.attempt, "I6", lambda: f"{name} of {ctx.call_id} has no durable intent")
-        if name == "refund":
-            allowed = any(entry["entry"] == "decision" and entry["action"] != "deny" for entry in ours)
-            self.check(allowed, "I18", lambda: f"nobody allowed {ctx.call_id}")
+        starts = [entry["tool"] for entry in ours if entry.get("state") == "started"]
+        self.check(len(starts) >= ctx.attempt, "I6", lambda: f"{about} has no durable intent")
+        self.check(starts[-1:] in ([], [digest]), "I18", lambda: f"the intent of {about} is for another tool")
+        if planned.tool != "wire":  # which has found out that it has not happened
+            self.check(set(starts) <= {digest}, "I18", lambda: f"{about} runs again, and is another tool now")
+        if planned.tool == "refund":
+            allowed = [entry for entry in ours if entry["entry"] == "decision" and entry["action"] != "deny"]
+            self.check(bool(allowed), "I18", lambda: f"nobody allowed {about}")
+            known = (ctx.call_id, planned.n, digest) in self.decided
+            self.check(known, "I18", lambda: f"{about} was not shown to the human as it runs")
 
     def log(self, run_id: str, stop: int | None = None) -> Iterator[dict[str, Any]]:
         """The entries of a run and of those before it."""
@@ -142,17 +161,49 @@ class World:
             return
         stop = row.length if stop is None else stop
         if row.parent:
-            yield from self.log(row.parent, row.parent_length)
+            yield from self.log(row.parent, min(stop, row.parent_length))
         for entry, _ in self.disk.entries[run_id][: max(stop - row.parent_length, 0)]:
-            yield _parsed(entry)
+            yield parsed(entry)
+
+    def run_of(self, run_id: str) -> list[dict[str, Any]]:
+        """The entries of a run alone, resumes included."""
+        row = self.disk.rows.get(run_id)
+        return [parsed(entry) for entry, _ in self.disk.entries[run_id]] if row else []
+
+    def log_since_begun(self, run_id: str) -> list[dict[str, Any]]:
+        """The entries since the run was begun or resumed for the last time."""
+        entries = self.run_of(run_id)
+        starts = [at for at, entry in enumerate(entries) if entry["entry"] == "run"]
+        return entries[starts[-1] :]
+
+    def turns_of(self, run_id: str) -> list[dict[str, Any]]:
+        """The model turns of a run."""
+        return [entry["message"] for entry in self.run_of(run_id) if "message" in entry]
+
+    def asked_by(self, run_id: str) -> list[str]:
+        """The runs of agents that a run has asked."""
+        blocks = [block for message in self.turns_of(run_id) for block in message["content"]]
+        inputs = [block["input"] for block in blocks if block.get("name") == "ask"]
+        questions = {given.get("prompt") for given in inputs if isinstance(given, dict)}
+        return [row.run_id for row in self.disk.rows.values() if row.title in questions]
+
+    def held(self, run_id: str) -> dict[str, str | None]:
+        """For which tool an approval was asked last, by call."""
+        return {entry["call"]: entry.get("tool") for entry in self.run_of(run_id) if entry.get("state") == "held"}
+
+    def is_going(self, holder: str | None) -> bool:
+        """Whether a process goes on with what it holds, and nothing has kept it from that."""
+        going = [process for process in self.processes if process.is_going and not process.dead]
+        found = next((process for process in going if holder in process.holders.values()), None)
+        return found is not None and not (found.frozen or found.has_failed or self.offset)
 
     def holder_of(self, row: RunRow) -> str | None:
         """The process that holds a run that another one takes up, or that would, had it done as it should."""
         known = self.disk.rows.get(row.run_id)
-        if known is None:
+        if known is None or known.holder not in lease._holders:  # it was given back, which could not be written
             return None
         going = (process for process in self.processes if process.is_going and not process.dead)
-        holder = next((process for process in going if process.holders[-1:] == [known.holder]), None)
+        holder = next((process for process in going if known.holder in process.holders.values()), None)
         if holder is None:
             return None
         is_excused = holder.frozen or holder.has_failed or self.offset
@@ -160,34 +211,82 @@ class World:
 
     def look_at_lines(self, row: RunRow, lines: Lines) -> None:
         """A process has written."""
+        about = f"{row.title} {row.detail}".encode("utf-8", "replace")
+        shown = any(map(shown_in, (about, *(entry for entry, _ in lines))))
+        self.check(not shown, "I17", lambda: "a secret is in the journal")
         for at, (entry, _) in enumerate(lines, row.length):
             before = self._seen.setdefault((row.run_id, at), entry)
             self.check(before == entry, "I14", lambda at=at: f"entry {at} was written twice")
 
     def look_at_disk(self) -> None:
         """After a process has ended: what is stored is what was written, and can be sent."""
+        begun = Counter(row.title for row in self.disk.rows.values())
+        forks = any(title.startswith(RIVAL) for title in begun)  # then the agents of both are asked the same
+        self.check(forks or set(begun.values()) <= {1}, "I5", lambda: f"a question has begun two runs: {begun}")
         for run_id, row in self.disk.rows.items():
             entries = self.disk.entries[run_id]
             self.check(len(entries) == row.length - row.parent_length, "I14", lambda: "the length of a run is wrong")
             for at, (entry, _) in enumerate(entries, row.parent_length):
                 self.check(self._seen.get((run_id, at)) == entry, "I14", lambda at=at: f"entry {at} was changed")
-            for entry in self.log(run_id):
-                if message := entry.get("message"):
-                    known = any(encode(message) in replies for replies in self.sent.values())
-                    self.check(known, "I14", lambda: "a turn is stored that never came whole")
+            self._look_at_conversation(row)
+            for message in self.turns_of(run_id):
+                known = any(encode(message) in replies for replies in self.sent.values())
+                self.check(known, "I14", lambda: "a turn is stored that never came whole")
+
+    def _look_at_conversation(self, row: RunRow) -> None:
+        """I12: a run has what one user said in it, and what those before it have, and nothing else."""
+        begun = [entry for entry in self.run_of(row.run_id) if entry["entry"] == "run"]
+        mine = [entry for entry in begun if not entry["resume"]]
+        self.check(mine == begun[:1], "I12", lambda: f"{len(mine)} questions are in one run")
+        same = all(entry["run_id"] == row.run_id for entry in begun)
+        self.check(same, "I12", lambda: "a run has entries of another one")
+        chain, at = [row.title], row
+        while at.parent:
+            at = self.disk.rows[at.parent]
+            chain.insert(0, at.title)
+        expected = [f"Do {prompt}." for prompt in range(len(chain))]
+        if row.title.startswith((RIVAL, ASKED)):
+            expected[-1] = row.title
+        self.check(chain == expected, "I12", lambda: f"a conversation is {chain}, not {expected}")
 
     def look_at_result(self, result: RunResult) -> None:
         """At the end of a run."""
+        shown = shown_in(encode(result.messages) + repr(result).encode())
+        self.check(not shown, "I17", lambda: "a secret is in the history")
+        said, prompts = prompts_of(result.messages), [f"Do {prompt}." for prompt in range(self.script.prompts)]
+        self.check(said == prompts[: len(said)], "I12", lambda: f"a history has the questions {said}")
         problems = check_history(result.messages)
         self.check(not problems, "I2", lambda: f"the history can't be sent: {problems[0].message}")
         self._look_at_pairs(result.messages)
         log = list(self.log(result.run_id))
+        self._look_at_calls(log, {entry["run_id"] for entry in log if entry["entry"] == "run"})
+        for row in self.disk.rows.values():
+            if row.title.startswith(ASKED) and row.state != "running":  # else the call that asked it was given up
+                self._look_at_calls(self.run_of(row.run_id), {row.run_id})
+
+    def _look_at_calls(self, log: list[dict[str, Any]], runs: set[str]) -> None:
         ends = [entry for entry in log if entry.get("state") == "ended"]
-        outcomes = {entry["call"]: entry["outcome"] for entry in ends}
-        self.check(len(outcomes) == len(ends), "I1", lambda: "a call has ended twice")
+        by_call = {entry["call"]: entry for entry in ends}
+        self.check(len(by_call) == len(ends), "I1", lambda: "a call has ended twice")
         for entered in self.entered:
-            if entered.tool != "look":
-                self._look_at_outcome(entered, outcomes.get(entered.call_id))
+            if entered.tool == "look" or entered.run_id not in runs:
+                continue
+            end = by_call.get(entered.call_id)
+            if end and GIVEN_UP in str(end["result"]["content"]):
+                self._late.append(entered)  # what it comes to is looked at when it has come
+            else:
+                self._look_at_outcome(entered, end and end["outcome"])
+
+    def look_at_late(self) -> None:
+        """At the end of all: the results of calls that were given up are kept, beside their runs."""
+        for entered in self._late:
+            if entered.has_ended and not entered.process.dead:
+                there = self._has_orphan(entered)
+                self.check(there, "I6", lambda entered=entered: f"the late result of {entered.call_id} is lost")
+
+    def _has_orphan(self, entered: Entered) -> bool:
+        kept = [parsed(entry) for entry in self.disk.orphans.get(entered.run_id, ())]
+        return any(entry.get("call") == entered.call_id for entry in kept)
 
     def _look_at_pairs(self, messages: Any) -> None:
         owed: list[str] = []
@@ -207,19 +306,21 @@ class World:
             self.check(not entered.is_done, "I6", lambda: f"{about} has had its effect, and ended as {outcome}")
         elif entered.has_ended and not entered.process.dead:
             if entered.process.lost:
-                kept = [_parsed(entry) for entry in self.disk.orphans.get(entered.run_id, ())]
-                there = any(entry.get("call") == entered.call_id for entry in kept) or outcome in ("done", "failed")
+                there = self._has_orphan(entered) or outcome in ("done", "failed")
                 self.check(there, "I6", lambda: f"the result of {about} is lost, and no orphan")
             else:
-                fits = outcome == ("failed" if entered.tool == "fail" else "done")
+                fits = outcome == ("failed" if entered.tool in ("fail", "crash") else "done")
                 self.check(fits, "I6", lambda: f"{about} had a result, and ended as {outcome}")
 
     def look_at_end(self, result: RunResult, unfaulted: RunResult) -> None:
         """I10: the end is that of the run that had no faults, but for what is declared unknown."""
-        expected = unfaulted.finish.reason
-        self.check(result.finish.reason == expected, "I10", lambda: f"{result.finish.reason}, not {expected}")
+        expected, ended = unfaulted.finish.reason, result.finish.reason
         said, other = _said(result), _said(unfaulted)
-        same = len(said) == len(other) and all(map(_fits, said, other))
+        if expected in LIMITED or ended in LIMITED:  # what is paid for twice counts twice
+            same = all(map(_fits, said, other))
+        else:
+            self.check(ended == expected, "I10", lambda: f"{ended}, not {expected}")
+            same = len(said) == len(other) and all(map(_fits, said, other))
         self.check(same, "I10", lambda: f"the run says {said}, not {other}")
 
 
@@ -229,12 +330,6 @@ def _said(result: RunResult) -> list[str]:
 
 def _fits(said: str, other: str) -> bool:
     return said == other or any(excuse in text for text in (said, other) for excuse in _EXCUSES)
-
-
-@lru_cache(4096)
-def _parsed(entry: bytes) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(entry)
-    return parsed
 
 
 def drawn_script(seed: object) -> Script:

@@ -14,9 +14,11 @@ from random import Random
 from typing import Any
 
 import pytest
-import simulated_api
 import trio
-from simulated_process import MAX_SECONDS, Fault, Process, in_line
+from simulated_model import ASKED, RIVAL
+from simulated_process import MAX_SECONDS, Fault, Habits, Process, in_line
+from simulated_secrets import LogWatch
+from simulated_spending import LIMITED
 from simulated_world import World, drawn_script
 from trio.testing import MockClock
 
@@ -26,10 +28,10 @@ from agentkit.retry import RetryBudget
 
 __all__ = ["Outcome", "Schedule", "drawn", "found", "shrunk", "simulate", "told"]
 
-_CLEAN = 9  # its place among the ten processes of a prompt
+_RIVAL, _CLEAN = 8, 9  # their places among the ten processes of a prompt
 _LONG = 100_000.0
-_ENDS = ("end_turn", "max_tokens", "refusal")
-KINDS = {"kill": 8, "power": 3, "cancel": 3, "stop": 2, "leave": 2, "freeze": 4, "jump": 1, "store": 4}
+_ENDS = ("end_turn", "max_tokens", "refusal", *LIMITED)
+KINDS = {"kill": 8, "power": 3, "cancel": 5, "stop": 3, "leave": 2, "freeze": 4, "jump": 1, "store": 4}
 _SIZES: dict[str, tuple[float, ...]] = {
     "power": (0, 1, 2, 9),
     "freeze": (1.0, 15.0, 25.0, 60.0, 300.0),
@@ -45,12 +47,25 @@ class Schedule:
     Attributes:
         seed: Of the script too.
         streams: Whether somebody watches the runs.
+        approves: Whether who watches decides at once.
+        changed: From which process of each prompt on the tools are those of another version.
+        gateway: From which process of each prompt on another endpoint is asked.
+        limits: Of each run, beside the time.
+        lingers: How long who watches stays after the last event, in seconds.
+        rival: When somebody else asks something in the same conversation, in seconds, and whether it is in the run
+            that goes on, and not in the one before it.
         resumers: For each prompt when other processes try to resume, in seconds.
         faults: What goes wrong.
     """
 
     seed: int
     streams: bool = False
+    approves: bool = False
+    changed: int = 10
+    gateway: int = 10
+    limits: tuple[tuple[str, float], ...] = ()
+    lingers: float = 0.0
+    rival: tuple[float, bool] | None = None
     resumers: tuple[tuple[float, ...], ...] = ()
     faults: tuple[Fault, ...] = ()
 
@@ -78,11 +93,11 @@ def simulate(schedule: Schedule, unfaulted: Outcome | None = None) -> Outcome:
     world = World(schedule.seed, drawn_script(schedule.seed))
     points: list[Counter[str]] = []
     results: list[RunResult] = []
-    with _deterministic(schedule.seed):
+    with _deterministic(schedule.seed), _watched_logs(world):
         try:
             trio.run(_all, world, schedule, points, results, clock=MockClock(autojump_threshold=0))
         except Exception as error:
-            world.violations.append(f"error: {type(error).__name__}: {error}")
+            world.violations.append(f"I9: the simulation ends with {type(error).__name__}: {error}")
     if unfaulted and len(results) == len(unfaulted.results):
         for result, other in zip(results, unfaulted.results, strict=True):
             world.look_at_end(result, other)
@@ -92,8 +107,9 @@ def simulate(schedule: Schedule, unfaulted: Outcome | None = None) -> Outcome:
 def drawn(seed: int) -> tuple[Schedule, Outcome]:
     """The schedule of a seed, and what comes of it without its faults."""
     random = Random(f"{seed} schedule")
-    schedule = Schedule(seed, streams=random.random() < 0.5)
+    schedule = Schedule(seed, streams=random.random() < 0.6, approves=random.random() < 0.3, limits=_limits(random))
     unfaulted = simulate(schedule)
+    schedule = replace(schedule, **_surroundings(random, schedule))
     choices = (0.0, 0.5, 2.0, 10.0, 22.0, 30.0, 60.0, 200.0)
     resumers = tuple(
         tuple(random.choice(choices) for _ in range(random.choice((0, 1, 1, 2, 3)))) for _ in unfaulted.points
@@ -110,8 +126,32 @@ def drawn(seed: int) -> tuple[Schedule, Outcome]:
         starts = tuple(random.uniform(20, 110) for _ in range(3))
         failing = Fault(0, "before _append", nth, "store", 2.0)
         return replace(schedule, resumers=(starts,), faults=(failing,)), unfaulted
+    if mode < 0.46 and (tools := unfaulted.points[0]["tool"]):
+        ended = Fault(0, "tool", random.randint(1, tools), random.choice(("cancel", "stop")))
+        return replace(schedule, resumers=resumers, faults=(ended,)), unfaulted
     faults = tuple(_fault(random, unfaulted.points, resumers) for _ in range(random.choice((1, 1, 2, 2, 3, 4))))
     return replace(schedule, resumers=resumers, faults=faults), unfaulted
+
+
+def _limits(random: Random) -> tuple[tuple[str, float], ...]:
+    name = random.choice((*[None] * 6, "max_turns", "max_tool_calls", "max_total_tokens", "max_cost_usd"))
+    ranges: dict[Any, float] = {"max_turns": 4, "max_tool_calls": 8, "max_total_tokens": 3000, "max_cost_usd": 0.006}
+    if name is None:
+        return ()
+    most = ranges[name] * random.uniform(0.2, 1)
+    return ((name, most if name == "max_cost_usd" else round(most)),)
+
+
+def _surroundings(random: Random, schedule: Schedule) -> dict[str, Any]:
+    """What is around the processes of a schedule, and not in the one that it is compared with."""
+    found: dict[str, Any] = {"lingers": random.choice((0.0, 0.0, 0.0, 0.0, 7.0, 30.0))}
+    if random.random() < 0.3:
+        found["changed"] = random.randint(1, _CLEAN)
+    if random.random() < 0.2 and "max_cost_usd" not in dict(schedule.limits):  # nobody knows what others take
+        found["gateway"] = random.randint(1, _CLEAN)
+    if random.random() < 0.25:
+        found["rival"] = (random.choice((0.5, 2.0, 10.0, 30.0)), random.random() < 0.7)
+    return found
 
 
 def _fault(random: Random, points: list[Counter[str]], resumers: tuple[tuple[float, ...], ...]) -> Fault:
@@ -137,29 +177,32 @@ def found(schedule: Schedule, unfaulted: Outcome, patch: Callable[[pytest.Monkey
 
     with pytest.MonkeyPatch.context() as patches:
         patch(patches)
-        before = signal.signal(signal.SIGALRM, ring)
-        signal.alarm(20)
+        before = signal.signal(signal.SIGPROF, ring)
+        signal.setitimer(signal.ITIMER_PROF, 20)
         try:
             return simulate(schedule, unfaulted).violations
         except TimeoutError as error:
             return [f"I9: {error}"]
         finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)
 
 
 def shrunk(schedule: Schedule, unfaulted: Outcome) -> Schedule:
-    """The schedule without the faults and resumers that its violations do not need."""
-    smaller = True
-    while smaller:
-        smaller = False
-        for at in range(len(schedule.faults)):
-            fewer = replace(schedule, faults=schedule.faults[:at] + schedule.faults[at + 1 :])
-            if simulate(fewer, unfaulted).violations:
-                schedule, smaller = fewer, True
-                break
-    alone = replace(schedule, resumers=())
-    return alone if simulate(alone, unfaulted).violations else schedule
+    """The schedule without what its violations do not need."""
+    for fewer in _simpler(schedule):
+        if simulate(fewer, unfaulted).violations:
+            return shrunk(fewer, unfaulted)
+    return schedule
+
+
+def _simpler(schedule: Schedule) -> Iterator[Schedule]:
+    for at in range(len(schedule.faults)):
+        yield replace(schedule, faults=schedule.faults[:at] + schedule.faults[at + 1 :])
+    plain = Schedule(schedule.seed)
+    for name in ("resumers", "rival", "changed", "gateway", "lingers"):
+        if getattr(schedule, name) != getattr(plain, name):
+            yield replace(schedule, **{name: getattr(plain, name)})
 
 
 def told(schedule: Schedule, unfaulted: Outcome) -> str:
@@ -181,6 +224,8 @@ async def _all(world: World, schedule: Schedule, points: list[Counter[str]], res
                 for at, start in enumerate((*schedule.resumers, (), ())[prompt], 1):
                     process = _process(world, schedule, 10 * prompt + at)
                     nursery.start_soon(_resume, process, start, before)
+                if schedule.rival:
+                    nursery.start_soon(_ask, _process(world, schedule, 10 * prompt + _RIVAL), schedule.rival, before)
             points.append(first.points)
             world.look_at_disk()
             result = await _finish(_process(world, schedule, 10 * prompt + _CLEAN), before, prompt)
@@ -192,14 +237,19 @@ async def _all(world: World, schedule: Schedule, points: list[Counter[str]], res
             if not result.messages[-1]["content"] or result.finish.reason != "end_turn":
                 break
     world.check(not scope.cancelled_caught, "I9", lambda: "the schedule never ends")
-    await trio.sleep(1)
+    await trio.sleep(100)  # tools that do not stop go on for a while
+    world.look_at_late()
+    left = [process.name for process in world.processes if process.open_replies and not process.dead]
+    world.check(not left, "I15", lambda: f"{left} have not closed a reply")
     world.check(_system_tasks() == tasks, "I15", lambda: f"{_system_tasks() - tasks} tasks are left")
 
 
 def _process(world: World, schedule: Schedule, number: int) -> Process:
     faults = {(fault.at, fault.nth): fault for fault in schedule.faults if fault.process == number}
-    limit = _LONG if number % 10 == _CLEAN else MAX_SECONDS
-    process = Process(world, number, faults, streams=schedule.streams, limit=limit)
+    place = number % 10
+    version, address = int(place >= schedule.changed), int(place >= schedule.gateway)
+    habits = Habits(schedule.streams, schedule.approves, version, address, dict(schedule.limits), schedule.lingers)
+    process = Process(world, number, faults, habits, seconds=_LONG if place == _CLEAN else MAX_SECONDS)
     world.processes.append(process)
     return process
 
@@ -219,6 +269,26 @@ async def _resume(process: Process, start: float, before: str | None) -> None:
                 except RunBusy:
                     process.world.note(f"{process.name} finds it busy")
             await trio.sleep(7.0)
+
+    await process.go(work)
+
+
+async def _ask(process: Process, rival: tuple[float, bool], before: str | None) -> None:
+    """Somebody else asks in the same conversation: in the run before, or in the one that goes on, if it may be."""
+    world, (start, is_now) = process.world, rival
+
+    async def work() -> None:
+        await trio.sleep(start)
+        run_id = _run_after(world, before) if is_now else before
+        row = world.disk.rows.get(run_id or "")
+        if row is None:
+            return
+        if row.holder and row.expires > world.clock() and world.is_going(row.holder):
+            process.follows = (row.run_id, row.holder)
+        try:
+            await process.drive(None, f"{RIVAL} {process.number}.", row.run_id)
+        except RunBusy:
+            world.note(f"{process.name} finds it busy")
 
     await process.go(work)
 
@@ -260,7 +330,9 @@ async def _driven(process: Process, work: tuple[Any, ...]) -> RunResult | None:
 
 
 def _run_after(world: World, before: str | None) -> str | None:
-    return next((row.run_id for row in world.disk.rows.values() if row.parent == before), None)
+    """The run that answers the question after a run."""
+    rows = (row for row in world.disk.rows.values() if not row.title.startswith((RIVAL, ASKED)))
+    return next((row.run_id for row in rows if row.parent == before), None)
 
 
 def _system_tasks() -> int:
@@ -280,8 +352,19 @@ def _deterministic(seed: int) -> Iterator[None]:
         patch.setattr("trio._core._run._r", Random(f"{seed} scheduler"))
         patch.setattr("anyio.to_thread.run_sync", in_line)
         patch.setattr("agentkit.lease._holders", set())
-        patch.setattr("agentkit.client.exchange", simulated_api.exchange)
         patch.setattr("agentkit.client._budget", RetryBudget())
-        patch.setattr(logging.root.manager, "disable", logging.CRITICAL)
         yield
     global_random.setstate(state)
+
+
+@contextmanager
+def _watched_logs(world: World) -> Iterator[None]:
+    """What is logged goes nowhere but to who looks for secrets in it."""
+    logger, watch = logging.getLogger("agentkit"), LogWatch(world.fail)
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(watch)
+    try:
+        yield
+    finally:
+        logger.removeHandler(watch)
+        logger.propagate = before

@@ -41,12 +41,11 @@ class ServerTools(Sequence[Tool]):
 
     Attributes:
         name: The server's, as the operator calls it.
-        left_out: Why tools that the server offers are not here, or can't be called, by the server's name for them.
     """
 
     def __init__(self, name: str, connection: Connection, log: Log, pins: str | os.PathLike[str] | None) -> None:
         self.name = name
-        self.left_out: dict[str, str] = {}
+        self._left_out: dict[str, str] = {}
         self._connection = connection
         self._log = log
         self._pins = pins
@@ -75,7 +74,7 @@ class ServerTools(Sequence[Tool]):
     @property
     def disabled(self) -> dict[str, str]:
         """Why a tool was left out or can't be called any more, by the server's name for it."""
-        return {**self.left_out, **self._connection.off}
+        return {**self._left_out, **self._connection.off}
 
     def offers(self) -> dict[str, dict[str, Any]]:
         """What the server says of each of its tools now: to be read before it is approved."""
@@ -113,21 +112,15 @@ async def mcp_server(
     connect_timeout: float = 30.0,
     timeout: float = 60.0,
 ) -> AsyncGenerator[ServerTools]:
-    """The tools of an MCP server, for as long as the block runs; its process is killed at the end.
+    """The tools of an MCP server, named `name__tool`, for as long as the block runs; then its process is killed.
 
-    ```python
-    async with mcp_server(["mcp-server-time"], name="time") as tools:
-        agent = Agent("claude-sonnet-4-6", tools=[*tools])
-    ```
-
-    A tool is called `name__tool`. What it may do is not declared, so it counts as `write`, `net` and `untrusted`. A
-    tool that the server changes while the block runs is disabled, and tools that it adds are not offered. A call whose
-    connection broke is not repeated, unless it only reads.
+    What a tool may do is not declared: it counts as `write`, `net` and `untrusted`. One that the server changes is
+    disabled, and what it adds is not offered. A call whose connection broke is not repeated, unless it only reads.
 
     Args:
         command: The program and its arguments, run without a shell and with few environment variables.
         url: In its place, the address of a server that speaks streamable HTTP.
-        name: What the server is called here: part of the names of its tools, and its key in the file of pins.
+        name: What the server is called here, and in the file of pins.
         env: More environment variables for the program.
         cwd: The folder where the program runs.
         headers: Sent with each request to the URL.
@@ -144,37 +137,59 @@ async def mcp_server(
         ConfigurationError: The server can't be had, two tools have the same name, or the pins do not fit.
     """
     log = Log()
+    transport = _transport(name, command, url, env=env, cwd=cwd, headers=headers, seconds=timeout, log=log)
+    approved = _approved(name, pins, trust)
+    connection = Connection(name, transport, seconds=connect_timeout, only=only)
+    try:
+        await _open(connection, log)
+        tools = ServerTools(name, connection, log, pins)
+        offered = _wanted(name, connection.first, only)
+        if pins is not None and approved is None:
+            pin(pins, name, offered)
+        options = partial(_options, effects or {}, trust_annotations, needs_approval, timeout)
+        _fill(tools, connection, offered, approved, options)
+        yield tools
+    finally:
+        await connection.aclose()
+
+
+def _transport(
+    server: str,
+    command: Sequence[str] | None,
+    url: str | None,
+    *,
+    env: Mapping[str, _Text] | None,
+    cwd: str | os.PathLike[str] | None,
+    headers: Mapping[str, _Text] | None,
+    seconds: float,
+    log: Log,
+) -> Callable[[], AbstractAsyncContextManager[Streams]]:
     if (command is None) == (url is None):
-        raise ConfigurationError(f"MCP server {name!r}: give either command=[…] or url=")
-    approved = pinned(pins, name) if pins is not None else None
+        raise ConfigurationError(f"MCP server {server!r}: give either command=[…] or url=")
+    if command is None:
+        return partial(_over_http, str(url), _revealed(headers), seconds)
+    if isinstance(command, str) or not command:
+        raise ConfigurationError(f"MCP server {server!r}: command must be a list: ['program', 'argument']")
+    return partial(_over_pipes, list(command), _revealed(env), cwd, log)
+
+
+def _approved(server: str, pins: str | os.PathLike[str] | None, trust: str) -> dict[str, str] | None:
+    """The pins of a server; None if all that it offers is to be taken."""
+    approved = pinned(pins, server) if pins is not None else None
     if pins is not None and approved is None and trust != "first use":
         raise ConfigurationError(
-            f"MCP server {name!r} has no pins in {os.fspath(pins)}: read what it offers, then open it once with "
+            f"MCP server {server!r} has no pins in {os.fspath(pins)}: read what it offers, then open it once with "
             "trust='first use'"
         )
-    if isinstance(command, str) or (command is not None and not command):
-        raise ConfigurationError(f"MCP server {name!r}: command must be a list: ['program', 'argument']")
-    transport: Callable[[], AbstractAsyncContextManager[Streams]]
-    if command:
-        transport = partial(_over_pipes, list(command), _revealed(env), cwd, log)
-    else:
-        transport = partial(_over_http, str(url), _revealed(headers), timeout)
-    connection = Connection(name, transport, seconds=connect_timeout, only=only)
+    return approved
+
+
+async def _open(connection: Connection, log: Log) -> None:
     try:
         await connection.open()
     except ConfigurationError as error:
         said = log.last_line()
         raise ConfigurationError(f"{error}{f' (it said: {said})' if said else ''}") from None
-    try:
-        tools = ServerTools(name, connection, log, pins)
-        offered = _wanted(name, connection.first, only)
-        if pins is not None and approved is None:
-            pin(pins, name, offered)
-        options = partial(_options, effects or {}, trust_annotations, needs_approval)
-        _fill(tools, connection, offered, approved, lambda tool: {"timeout": timeout, **options(tool)})
-        yield tools
-    finally:
-        await connection.aclose()
 
 
 def _wanted(server: str, offered: Mapping[str, Offered], only: Collection[str] | None) -> dict[str, Offered]:
@@ -186,9 +201,9 @@ def _wanted(server: str, offered: Mapping[str, Offered], only: Collection[str] |
 
 
 def _options(
-    effects: Mapping[str, Any], is_trusted: bool, needs_approval: bool | None, tool: Offered
+    effects: Mapping[str, Any], is_trusted: bool, needs_approval: bool | None, seconds: float, tool: Offered
 ) -> dict[str, Any]:
-    options = effects_of(tool, effects.get(tool.name), is_trusted=is_trusted)
+    options = {"timeout": seconds, **effects_of(tool, effects.get(tool.name), is_trusted=is_trusted)}
     return options if needs_approval is None else {**options, "needs_approval": needs_approval}
 
 
@@ -202,14 +217,14 @@ def _fill(
     for tool, its_name in named(offered, tools.name).items():
         given = offered[tool]
         if approved is not None and approved.get(tool) != digest_of(given):
-            tools.left_out[tool] = _CHANGED if tool in approved else _NEW
+            tools._left_out[tool] = _CHANGED if tool in approved else _NEW
             if tool in approved:
                 tools._tools.append(_disabled(its_name))
             continue
         try:
             tools._tools.append(_made(connection, given, its_name, options(given)))
         except ToolDefinitionError as error:
-            tools.left_out[tool] = f"it can't be offered: {error}"
+            tools._left_out[tool] = f"it can't be offered: {error}"
             _logger.warning("MCP server %s: %s left out: %s", tools.name, safe_line(tool)[:100], error)
 
 

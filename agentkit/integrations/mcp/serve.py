@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -55,7 +57,10 @@ async def serve_tools(
     """
     server = served(tools, name=name, deps=deps, approve=approve)
     async with stdio_server() as (read, write):
-        await server.run(read, write, server.create_initialization_options())
+        try:
+            await server.run(read, write, server.create_initialization_options())
+        finally:
+            sys.stdout.flush()  # while it still goes to stderr
 
 
 def served(
@@ -136,7 +141,7 @@ async def _call(
     block: Block = {"type": "tool_use", "id": call_id, "name": tool.name, "input": given}
     try:
         arguments = tool.validate(given)
-        if await needs_approval(tool, call := Call(call_id, block), arguments):
+        if await needs_approval(tool, call := Call(call_id, block), arguments, time.time()):
             decision = await _decided(call, approve, threads)
             if decision.action == "deny":
                 return Ended("denied", f"The user declined this call. {decision.reason}".strip())
