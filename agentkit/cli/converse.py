@@ -101,6 +101,10 @@ class Conversation:
                     decisions[held.call_id] = decisions.get(held.call_id) or ask(held)
         return decisions
 
+    def _approve(self, held: Pending) -> Decision:
+        self.view.close()
+        return ask(held)
+
     def _until_nothing_is_held(self, prompt: str | None, earlier: Any, decisions: Mapping[str, Decision]) -> RunResult:
         while True:
             result = self._follow(prompt, earlier, decisions)
@@ -134,6 +138,8 @@ class Conversation:
             options: RunOptions = {"client": client}
             if self.session and earlier is None:
                 options["session"] = self.session
+            if self.asks and self.agent._policy:  # what the policy asks about would be denied else
+                options["approve"] = self._approve
             run = self.agent.stream(prompt, after=earlier, decisions=decisions, **options)
             async with run:
                 interrupts.watch(run)

@@ -187,6 +187,15 @@ EarlierRun = Annotated[
         show_default=False,
     ),
 ]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="What the tools may do, in TOML (`agentkit policy FILE` tells); on a terminal you are asked what it asks.",
+        show_default=False,
+    ),
+]
 SessionName = Annotated[
     str | None,
     typer.Option(

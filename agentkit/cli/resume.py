@@ -24,6 +24,7 @@ from agentkit.cli.options import (
     ModelOfRun,
     NoDefaultTools,
     PauseAfter,
+    PolicyFile,
     RunId,
     System,
     ToolNames,
@@ -72,6 +73,7 @@ def resume(
     max_turns: MaxTurns = 50,
     as_json: AsJson = False,
     journal: JournalFile = None,
+    policy: PolicyFile = None,
 ) -> None:
     """Go on with a run that was interrupted, held, forked, cancelled, or stopped by a limit or an error.
 
@@ -83,7 +85,6 @@ def resume(
 
     \b
     Examples:
-      agentkit runs resume 3f2a --tool my_tools:refund
       agentkit runs resume 3f2a --tool my_tools:refund --allow 2:toolu_01
       agentkit runs resume 3f2a --agent app/desk.py:agent --deny '2:toolu_01=ask the customer first'
       agentkit runs resume 3f2a --agent desk:agent --edit '2:toolu_01={"amount": 5}'
@@ -93,8 +94,8 @@ def resume(
         from agentkit.cli.converse import Conversation
         from agentkit.settings import Limits
 
-        others = {"--tool": tool, "--system": system, "--model": model, "--no-default-tools": no_default_tools}
-        theirs = _agent(agent, others) if agent else None
+        others: dict[str, Any] = {"--tool": tool, "--system": system, "--model": model, "--policy": policy}
+        theirs = _agent(agent, {**others, "--no-default-tools": no_default_tools}) if agent else None
         kept = stack.enter_context(_journal(theirs, journal))
         row = found(kept, run)
         earlier = _resumable(kept, row.run_id)
@@ -103,8 +104,8 @@ def resume(
             answering, tools = theirs, list(theirs._blueprint.tools.values())
         else:
             tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
-            limits, model = Limits(max_turns=max_turns), model or row.model
-            answering = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=limits, journal=kept)
+            settings: Any = {"system": system, "max_tokens": max_tokens, "limits": Limits(max_turns=max_turns)}
+            answering = Agent(model or row.model, tools=tools, journal=kept, policy=policy, **settings)
         check_resumable(f"run {row.run_id[:ID_LENGTH]}", earlier, tools)
         view = stack.enter_context(opened_view(as_json, tools, earlier))
         is_local = emulator or corpus is not None

@@ -26,6 +26,7 @@ from agentkit.cli.options import (
     Model,
     NoDefaultTools,
     PauseAfter,
+    PolicyFile,
     Question,
     Save,
     SessionName,
@@ -74,6 +75,7 @@ def run(
     curl: Curl = False,
     journal: JournalFile = None,
     session: SessionName = None,
+    policy: PolicyFile = None,
 ) -> None:
     """Ask an agent a question, and watch it search, fetch and call tools until it answers.
 
@@ -82,7 +84,6 @@ def run(
       agentkit run --emulator "How do I parse command line arguments in Python?"
       agentkit run --corpus notes/ "When do we meet?"
       agentkit run --tool my_tools:lookup "What is the status of order 7?"
-      agentkit run --json "Who maintains CPython?" | tail -1
       git diff | agentkit run --system "Review this diff." -
       agentkit run --curl "Who maintains CPython?" | sh
       agentkit run --journal runs.db --session ada "Who maintains CPython?"; agentkit runs --journal runs.db
@@ -101,8 +102,8 @@ def run(
         tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
         if prompt is None and earlier:
             check_resumable(f"--after {after}", earlier, tools)
-        limits = Limits(max_turns=max_turns)
-        agent = Agent(model, system=system, tools=tools, max_tokens=max_tokens, limits=limits, journal=journal)
+        settings: Any = {"system": system, "max_tokens": max_tokens, "limits": Limits(max_turns=max_turns)}
+        agent = Agent(model, tools=tools, journal=journal, policy=policy, **settings)
         if curl:
             others = {"--emulator": emulator, "--corpus": corpus, "--json": as_json, "--save": save}
             _show_curl(agent, _sent_alone(prompt, others), earlier, base_url)
