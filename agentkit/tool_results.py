@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 from agentkit.errors import ToolError
+from agentkit.image_size import sides
 from agentkit.media import media_type_of
 from agentkit.messages import Block
 
@@ -44,6 +45,7 @@ Keep: TypeAlias = "Callable[[str], str]"
 _logger = logging.getLogger("agentkit.tools")
 _EXCERPT = 16 * 1024  # bytes of a result that the model can read on: enough to see what it is, and how it ends
 _IMAGE_CAP = 5 * 1024 * 1024
+_LONGEST_SIDE = 8000  # pixels: with a larger one the API refuses the whole request. Source: messages-api.md section 19
 _STOPPED = f"\n[… stopped after {HARD_CAP:,} bytes …]"
 
 # The blocks that a tool result may hold, and the field that tells them from data with a `type` of its own.
@@ -178,6 +180,9 @@ def _from_bytes(data: bytes) -> Block:
     if len(data) > most:
         raise ToolError(f"The tool returned {media_type} of {len(data):,} bytes; at most {most:,} can be sent.")
     encoded = base64.b64encode(data).decode()
+    if kind == "image" and max(sides(encoded) or (0,)) > _LONGEST_SIDE:
+        text = f"The tool returned an image with more than {_LONGEST_SIDE:,} pixels on a side: make it smaller."
+        raise ToolError(text)
     return {"type": kind, "source": {"type": "base64", "media_type": media_type, "data": encoded}}
 
 

@@ -308,3 +308,13 @@ def test_pieces_are_enough_at_the_cap(piece: Any) -> None:
     text = content if isinstance(content, str) else content[-1]["text"]
     assert text.endswith("[… stopped after 16,777,216 bytes …]")
     assert len(json.dumps(content)) < TEXT_CAP + 5000
+
+
+@pytest.mark.parametrize(("side", "fits"), [(8000, True), (8001, False)])
+def test_X10_an_image_that_the_api_would_refuse_is_told(side: int, fits: bool) -> None:
+    data = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + side.to_bytes(4, "big") + (1).to_bytes(4, "big") + b"\x08" * 9
+    if fits:
+        assert as_content(data)[0]["type"] == "image"  # type: ignore[index]
+    else:
+        with pytest.raises(ToolError, match="more than 8,000 pixels on a side"):
+            as_content(data)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agentkit.rules.images import sides
+from agentkit.image_size import sides
 from agentkit.rules.texts import Problem
 from agentkit.rules.turns import Turn
 from agentkit.support import model_of

@@ -12,7 +12,7 @@ from bodies import Body, said
 from histories import call, result
 
 from agentkit.rules import Problem, check_request
-from agentkit.rules.images import sides
+from agentkit.image_size import sides
 
 HARD = "At least one of the image dimensions exceed max allowed size: 8000 pixels"
 MANY = "At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels"
