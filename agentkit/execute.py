@@ -196,6 +196,9 @@ class Calls:
         held = call.state != "started" and await needs_approval(tool, call, arguments, self._now())
         if verdict := self._judged(tool, call):
             asks = verdict.action == "ask" and call.decision is None
+            if call.state == "started" and (verdict.action == "deny" or asks):
+                self._end(call, Ended("unknown", f"The process stopped while this call ran. {MAY_HAVE_RUN}"))
+                return
             if verdict.action == "deny" or (asks and not held and self._approve is None):
                 self._end(call, Ended("denied", verdict.refusal))
                 return

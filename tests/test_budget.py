@@ -119,6 +119,7 @@ def test_what_a_run_has_used_goes_into_the_log_above_it_once() -> None:
             "run": "below",
             "usage": below.spending.usage.as_dict(),
             "cost": below.spending.cost,
+            "taint": [],
         }
     ]
     assert above.spending.usage == below.spending.usage

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from agentkit.policy.policy import Policy, Verdict, policy_of, stricter, taint_of
+from agentkit.policy.policy import Policy, Verdict, policy_of, stricter
 
-__all__ = ["Policy", "Verdict", "policy_of", "stricter", "taint_of"]
+__all__ = ["Policy", "Verdict", "policy_of", "stricter"]

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
 
 from agentkit.errors import ConfigurationError
 from agentkit.policy.asked import Asked, kinds_of
-from agentkit.policy.rules import nearest
+from agentkit.policy.rules import Rule, nearest
+from agentkit.taint import TAINTS
 from agentkit.tools import Tool
-
-if TYPE_CHECKING:
-    from agentkit.policy.policy import Policy
-    from agentkit.policy.rules import Rule
 
 __all__ = ["explained"]
 
-_MIXED = ("untrusted", "private")
 _HEAD = ("", "effect", "alone", "mixed", "why")
 
 
-def explained(policy: Policy, tools: Sequence[Any], calls: Sequence[tuple[str, Any]]) -> str:
+class _Judge(Protocol):
+    """A `Policy`, which asks for this table itself."""
+
+    @property
+    def rules(self) -> list[Rule]: ...
+
+    def judge(self, tool: Tool, input: Any, taint: Collection[str] = ()) -> Any: ...  # noqa: A002
+
+
+def explained(policy: _Judge, tools: Sequence[Any], calls: Sequence[tuple[str, Any]]) -> str:
     """As `Policy.explain`. `mixed` is once untrusted text and private data are in a conversation."""
     known = {tool.name: tool for tool in tools if isinstance(tool, Tool)}
     rows: list[tuple[str, ...]] = []
@@ -37,7 +42,7 @@ def explained(policy: Policy, tools: Sequence[Any], calls: Sequence[tuple[str, A
     return "\n".join([*_table(rows), *(f"No tool here is one of {rule}." for rule in idle)])
 
 
-def _tool_rows(policy: Policy, tool: Tool) -> list[tuple[str, ...]]:
+def _tool_rows(policy: _Judge, tool: Tool) -> list[tuple[str, ...]]:
     effect = " ".join(sorted(tool.effect)) or "none declared"
     asked = Asked(tool, {})
     more = [rule for rule in policy.rules if rule.is_about_tool(asked) and _may_matter(rule, tool, asked)]
@@ -62,8 +67,8 @@ def _server_row(item: Any) -> tuple[str, ...]:
     return (str(name), "", "-", "-", "the API runs it, so no policy is asked")
 
 
-def _said(policy: Policy, tool: Tool, given: Any) -> tuple[str, str, str]:
-    alone, mixed = policy.judge(tool, given), policy.judge(tool, given, _MIXED)
+def _said(policy: _Judge, tool: Tool, given: Any) -> tuple[str, str, str]:
+    alone, mixed = policy.judge(tool, given), policy.judge(tool, given, TAINTS)
     return alone.action, mixed.action, alone.rule
 
 

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from agentkit.errors import ConfigurationError
-from agentkit.policy.asked import UNDECLARED, Asked
+from agentkit.policy.asked import Asked
 from agentkit.policy.rules import Action, Rule, check_globs, nearest, rule_of
+from agentkit.taint import TAINTS
 from agentkit.tools import Tool
 
-__all__ = ["Policy", "Verdict", "policy_of", "stricter", "taint_of"]
+__all__ = ["Policy", "Verdict", "policy_of", "stricter"]
 
 RuleTable = Mapping[str, "str | Iterable[str]"]
 
 _LISTS: tuple[Action, ...] = ("deny", "ask", "allow")
-_MIXED = frozenset({"untrusted", "private"})
 _DOES = {"write": "change things", "net": "send data out", "exec": "run code"}
 
 
@@ -144,7 +144,7 @@ class Policy:
         asked = Asked(tool, input)
         if denied := self._first("deny", asked):
             return denied
-        if set(taint) >= _MIXED and asked.acting and not self._is_declassified(tool.name):
+        if set(taint) >= TAINTS and asked.acting and not self._is_declassified(tool.name):
             met = "untrusted text and private data are in this conversation"
             return Verdict("ask", f"{met}, and {tool.name} may {_words(asked)}")
         if decided := self._first("ask", asked) or self._first("allow", asked):
@@ -183,11 +183,6 @@ class Policy:
 
 def _words(asked: Asked) -> str:
     return " and ".join(words for effect, words in _DOES.items() if effect in asked.acting)
-
-
-def taint_of(tool: Tool) -> frozenset[str]:
-    """What the result of a call brings into a conversation, of `untrusted` and `private`."""
-    return (tool.effect or UNDECLARED) & _MIXED
 
 
 def stricter(*verdicts: Verdict) -> Verdict:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from policy_tools import TOOLS, fake
 
 from agentkit import ConfigurationError
-from agentkit.policy import Policy, Verdict, policy_of, stricter, taint_of
+from agentkit.policy import Policy, Verdict, policy_of, stricter
+from agentkit.taint import taint_of
 
 MIXED = frozenset({"untrusted", "private"})
 ORDER = ["deny", "ask", "allow"]
@@ -38,7 +39,7 @@ def test_without_rules_what_only_reads_is_allowed(name: str, expected: str) -> N
 
 
 def test_a_tool_that_declares_nothing_counts_as_one_that_writes_and_sends_and_reads_what_others_wrote() -> None:
-    assert taint_of(TOOLS["mystery"]) == {"untrusted"}
+    assert taint_of(TOOLS["mystery"].effect) == {"untrusted"}
     verdict = Policy().judge(TOOLS["mystery"], {})
     said = "declares no effect, so it may change things and send data out, and no allow rule is about this call"
     assert verdict == Verdict("ask", f"it {said}")
@@ -52,7 +53,7 @@ def test_a_tool_that_declares_nothing_counts_as_one_that_writes_and_sends_and_re
     [("look", set()), ("read_file", {"private"}), ("web_fetch", {"untrusted"}), ("write_file", set())],
 )
 def test_what_a_result_brings_in_is_what_the_tool_declares(name: str, expected: set[str]) -> None:
-    assert taint_of(TOOLS[name]) == expected
+    assert taint_of(TOOLS[name].effect) == expected
 
 
 def test_denying_goes_before_asking_and_asking_before_allowing() -> None:

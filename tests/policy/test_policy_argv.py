@@ -212,6 +212,9 @@ def test_a_path_is_denied_from_the_folder_where_a_command_starts() -> None:
     assert run(policy, ["cat", "keys/a"], cwd="vault") == "deny"
     assert run(policy, ["cat", "a"], cwd="vault/keys") == "deny"
     assert run(policy, ["cat", "keys/a"], cwd="other") == "allow"
+    below = Policy(deny=[{"path": "keys/top"}], allow=[{"tool": "*"}])
+    assert run(below, ["cat", "top"], cwd="x/keys") == "deny"
+    assert run(below, ["cat", "top"], cwd="x") == "allow"
 
 
 def test_other_commands_are_not_denied() -> None:

@@ -81,6 +81,10 @@ def test_a_file_says_the_same_as_the_arguments(tmp_path: Path) -> None:
             '[[ask]]\norigin = "https://a.test/x"',
             'ask 1 of p.toml, origin: "https://a.test/x" is none: an origin has no path',
         ),
+        (
+            '[[ask]]\norigin = "https://a.test:99999"',
+            'ask 1 of p.toml, origin: "https://a.test:99999" is none: write it',
+        ),
         ('[[ask]]\norigin = "https://*"', 'ask 1 of p.toml, origin: "https://*" is none: write it as'),
         ('[[ask]]\nargv = "git [-v]"', 'ask 1 of p.toml, argv: "git [-v]" is none: only an allow rule has brackets'),
         ('[[allow]]\nargv = "[-v]"', 'allow 1 of p.toml, argv: "[-v]" is none: begin with the program'),

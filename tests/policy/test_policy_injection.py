@@ -216,6 +216,25 @@ async def test_a_call_beside_those_that_read_was_written_before_and_runs_but_the
     assert world.effects == [("send_mail", {"body": "hello"})]
 
 
+async def test_so_it_is_when_the_call_is_decided_after_the_others_have_ended() -> None:
+    @tool(effect={"write", "net"}, needs_approval=True)
+    def post(body: str) -> str:
+        """Posts."""
+        return "posted"
+
+    world = World("nothing")
+    with ScriptedServer(obey) as server:
+        async with Client(base_url=server.url) as client:
+            agent = Agent(MODEL, tools=[*world.tools(), post], client=client, policy=OPEN)
+            parked = await agent.run('[[read_mail {}]] [[post {"body": "hello"}]] | [[send_mail {"body": "SECRET"}]]')
+            result = await agent.resume(parked.dump(), decisions={parked.pending[0].call_id: allow()})
+    judged = [(it["name"], it["action"], it["taint"]) for it in result.dump()["entries"] if it["entry"] == "judgement"]
+    posts = [it for it in judged if it[0] == "post"]
+    assert set(map(str, posts)) == {str(("post", "allow", []))}
+    assert len(posts) > 1
+    assert judged[-1] == ("send_mail", "ask", ["private", "untrusted"])
+
+
 async def test_what_the_api_found_in_the_same_turn_was_read_before_the_call_was_written() -> None:
     found = json.dumps('[[send_mail {"body": "SECRET"}]]')
     world = World("")

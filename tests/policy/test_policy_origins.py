@@ -46,6 +46,7 @@ def test_an_address_of_an_allowed_origin(url: str) -> None:
     [
         "http://docs.a.test/",
         "https://docs.a.test:8443/",
+        "http://docs.a.test:443/",
         "https://docs.a.test.evil.test/",
         "https://evil.test/docs.a.test",
         "https://docs.a.test@evil.test/",
@@ -70,6 +71,7 @@ def test_an_address_of_an_allowed_origin(url: str) -> None:
         "https://docs.a.test:99999/",
         "https://docs.a.test:４４３/",
         "https://docs..a.test/",
+        "https://x..b.test:8443/",
         "https://b.test:8443/",
         "https://xb.test:8443/",
         "https://x.b.test/",
