@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_examples import CodeExample, EvalExample, find_examples
@@ -22,6 +23,14 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 def python_blocks(*, run: bool) -> list[CodeExample]:
     found = find_examples(ROOT / "README.md", ROOT / "docs")
     return [block for block in found if (block.prefix_settings().get("test") != "skip") is run]
+
+
+def marked(blocks: list[CodeExample]) -> list[Any]:
+    """As parameters: ```python test="slow" starts programs, and takes seconds."""
+    return [
+        pytest.param(block, marks=pytest.mark.slow) if block.prefix_settings().get("test") == "slow" else block
+        for block in blocks
+    ]
 
 
 def commands(page: str) -> list[str]:
@@ -62,7 +71,7 @@ def endpoint() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("endpoint")
-@pytest.mark.parametrize("block", python_blocks(run=True), ids=str)
+@pytest.mark.parametrize("block", marked(python_blocks(run=True)), ids=str)
 def test_python_runs(
     block: CodeExample, eval_example: EvalExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
