@@ -272,6 +272,8 @@ class Agent:
         session = options.get("session")
         if session and after is None:
             after = last_of(session, journal)
+            if prompt is None and after is None:
+                raise ConfigurationError(f"session {session!r} has no run yet that could go on")
         run_id = options.get("run_id") or self._new_run_id(prompt, within)
         if prompt is not None and has_begun(run_id, prompt, journal):
             prompt, after = None, run_id

@@ -96,7 +96,11 @@ class Run:
         if not self._journal and (tool := next((tool for tool in self._tools.values() if tool.transactional), None)):
             raise ConfigurationError(f"{tool.name} is transactional, so its run needs a journal: Agent(journal=…)")
         if self._journal:
-            self._lease = await self._journal.take_up(self._transcript, self._session)
+            try:
+                self._lease = await self._journal.take_up(self._transcript, self._session)
+            except BaseException:
+                budget.close()
+                raise
         self._budget = budget
         began = anyio.current_time() - self._transcript.elapsed
 

@@ -114,6 +114,14 @@ async def test_a_run_with_a_name_is_begun_once_in_a_session(tmp_path: Path) -> N
     journal.close()
 
 
+async def test_a_session_without_a_run_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "runs.db")
+    async with agent_for(count, journal=journal) as (agent, _):
+        with pytest.raises(ConfigurationError, match="session 'ada' has no run yet"):
+            agent.stream(None, session="ada")
+    journal.close()
+
+
 async def test_a_session_needs_a_journal() -> None:
     async with agent_for(count) as (agent, _):
         with pytest.raises(ConfigurationError, match="a session needs a journal"):
