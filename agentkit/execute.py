@@ -256,7 +256,8 @@ class Calls:
         finally:
             self._jobs.unwatch(watch)
         if watch.is_given_up:
-            await self._keep_late(call, ended)
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._keep_late, call, tool, ended)
             return
         event = self._note(call, ended)
         if lease:
@@ -299,6 +300,7 @@ class Calls:
             available=self._available,
             whole=is_from_code(call.block),
             keep=self._keep,
+            late=partial(self._keep_late, call, tool),
         )
 
     def _now(self) -> float:
@@ -321,13 +323,11 @@ class Calls:
             text = f"The run was stopped while this call ran, and it did not stop then. {MAY_HAVE_RUN}"
             self._end(call, Ended("cancelled", text))
 
-    async def _keep_late(self, call: Call, ended: Ended) -> None:
-        """What a call has come to after it was given up: never part of the log."""
-        _logger.warning("%s has ended (%s) after its call was given up", call.call_id, ended.outcome)
-        if self._lease:
-            result = result_of(call, ended, repeated=False)
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._lease.keep_late, call.call_id, ended.outcome, result)
+    def _keep_late(self, call: Call, tool: Tool, ended: Ended) -> None:
+        """What a call has come to after it was given up, never part of the log. In a thread, perhaps after the run."""
+        _logger.warning("%s (%s) has ended (%s) after its call was given up", tool.name, call.call_id, ended.outcome)
+        if self._lease and not tool.is_read:
+            self._lease.keep_late(call.call_id, ended.outcome, result_of(call, ended, repeated=False))
 
     def _told(self, tool: Tool, call: Call, deadline: float) -> RunContext[Any]:
         known = self._transcript.calls.get(call.call_id)  # what runs early has no turn yet

@@ -66,6 +66,7 @@ async def invoke(
     available: Collection[str],
     whole: bool,
     keep: Keep | None = None,
+    late: Callable[[Ended], None] | None = None,
 ) -> Ended:
     """Enters the tool. Whatever it does, one end comes out, unless the caller itself is cancelled.
 
@@ -78,10 +79,11 @@ async def invoke(
         available: Names of tools that a result may refer to.
         whole: Whether a result that is too long is refused, and not cut.
         keep: Where a text goes that is too long, so that the model can read it.
+        late: Is told, in its thread, how a sync function ended that was left behind.
     """
     began = anyio.current_time()
     with anyio.CancelScope(deadline=began + seconds) as scope:
-        ended = await _enter(tool, ctx, arguments, threads, available, whole=whole, keep=keep)
+        ended = await _enter(tool, ctx, arguments, threads, available, whole=whole, keep=keep, late=late)
     if scope.cancelled_caught:
         ended = Ended("timed_out", f"Timed out after {seconds:.6g} seconds. {MAY_HAVE_RUN}")
     ended.seconds = anyio.current_time() - began
@@ -97,25 +99,36 @@ async def _enter(
     *,
     whole: bool,
     keep: Keep | None,
+    late: Callable[[Ended], None] | None,
 ) -> Ended:
+    def told(came: str | list[Block] | BaseException) -> None:
+        if late:
+            late(_failure(tool, came) if isinstance(came, BaseException) else Ended("done", came))
+
     try:
-        content = await tool.run(ctx, arguments, threads=threads, whole=whole, keep=keep)
+        content = await tool.run(ctx, arguments, threads=threads, whole=whole, keep=keep, late=told)
         if unknown := _unknown_references(content, available):
             return Ended("failed", f"The result refers to tools that this run does not have: {', '.join(unknown)}.")
         return Ended("done", content)
     except ToolError as error:
         return Ended("failed", error.content)
-    except (SystemExit, KeyboardInterrupt):
-        return Ended("failed", "The tool tried to exit the process.")
     except JournalError:  # of an agent within the call: what it did can't be told from here
         raise
     except BaseException as error:
         await checkpoint_if_cancelled()  # ours goes on; it may have come wrapped in a group
         if isinstance(error, anyio.get_cancelled_exc_class()):
             return Ended("failed", f"The tool cancelled itself. {MAY_HAVE_RUN}")
-        # The text of an exception can hold secrets, so the model gets its class alone.
-        _logger.warning("tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
-        return Ended("failed", f"The tool failed with {type(error).__name__}.")
+        return _failure(tool, error)
+
+
+def _failure(tool: Tool, error: BaseException) -> Ended:
+    if isinstance(error, ToolError):
+        return Ended("failed", as_content(error.content))
+    if isinstance(error, SystemExit | KeyboardInterrupt):
+        return Ended("failed", "The tool tried to exit the process.")
+    # The text of an exception can hold secrets, so the model gets its class alone.
+    _logger.warning("tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
+    return Ended("failed", f"The tool failed with {type(error).__name__}.")
 
 
 def invoke_within(tool: Tool, ctx: RunContext[Any], arguments: dict[str, Any], transaction: Any) -> Ended:
@@ -131,11 +144,8 @@ def invoke_within(tool: Tool, ctx: RunContext[Any], arguments: dict[str, Any], t
     transaction.execute("SAVEPOINT call")
     try:
         ended = Ended("done", as_content(tool.enter(replace(ctx, transaction=transaction), arguments)))
-    except ToolError as error:
-        ended = Ended("failed", as_content(error.content))
     except BaseException as error:
-        _logger.warning("tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
-        ended = Ended("failed", f"The tool failed with {type(error).__name__}.")
+        ended = _failure(tool, error)
     if ended.outcome != "done":
         transaction.execute("ROLLBACK TO SAVEPOINT call")
     ended.seconds = anyio.from_thread.run_sync(anyio.current_time) - began

@@ -6,6 +6,7 @@ process left can be taken up. Who has lost it writes nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -29,7 +30,10 @@ __all__ = ["LEASE_SECONDS", "RENEWED_EVERY", "Lease", "chained", "is_dead", "new
 LEASE_SECONDS = 20.0
 RENEWED_EVERY = 5.0
 _PATIENCE = 60.0  # seconds in which a result is tried to be written
-_RESCUED_AFTER = 3.0  # seconds, of which the process may not outlive more
+_RESCUED_AFTER = 2.0  # to twice these seconds, if it has not been written by then
+
+
+_logger = logging.getLogger("agentkit.journal")
 
 
 class Lease:
@@ -54,6 +58,8 @@ class Lease:
         self._synced = False
         self._turn = anyio.Lock(fast_acquire=True)
         self._writing = threading.Lock()  # asyncio can cancel the wait for a thread, and not the thread
+        self._waiting: list[object] = []
+        self._watch: Background | None = None
         self._rescuing = threading.Lock()
         self._rescued = b""  # the digest of the last line that was; what is written meanwhile is not waited for
         self._place = ""
@@ -84,11 +90,12 @@ class Lease:
 
         Where it does not come through soon, it is rescued to another place meanwhile, and the error says so.
         """
-        slow = Background(self._rescue_soon)
+        self._waiting.append(result := object())
+        self._watch = self._watch or Background(self._rescue_what_waits)
         try:
             await self._commit_patiently()
         finally:
-            await slow.stop()
+            self._waiting.remove(result)
         if self._rescued:
             await to_thread.run_sync(self._clear, limiter=self._threads)
 
@@ -107,9 +114,14 @@ class Lease:
             await anyio.sleep(pause)
             pause = min(2 * pause, 2.0)
 
-    async def _rescue_soon(self) -> None:
-        await anyio.sleep(_RESCUED_AFTER)
-        await to_thread.run_sync(self._rescue, limiter=self._threads)
+    async def _rescue_what_waits(self) -> None:
+        # One for all results, which mostly sleeps: one for each would cost a tenth of what its write costs.
+        while self._waiting:
+            oldest = self._waiting[0]
+            await anyio.sleep(_RESCUED_AFTER)
+            if oldest in self._waiting:
+                await to_thread.run_sync(self._rescue, limiter=self._threads)
+        self._watch = None
 
     def _rescue(self) -> str:
         """Keeps the results that are not stored yet in another place, and tells which. Source: faults.md, C18."""
@@ -119,15 +131,16 @@ class Lease:
             if not lines:
                 return ""
             if lines[-1][1] != self._rescued:
+                before, self._rescued = self._rescued, lines[-1][1]
                 try:
                     self._place = self._store.rescue(replace(self._row, length=length, updated=self._clock()), lines)
                 except JournalError as error:
+                    self._rescued = before
                     return f"{error}. What has happened is in the log in memory alone: keep the error's result.dump()"
-                self._rescued = lines[-1][1]
             return f"what has happened is kept in {self._place}, and taken in when the run is read again"
 
     def _clear(self) -> None:
-        with suppress(JournalError):  # it is taken in when the run is read again
+        with self._rescuing, suppress(JournalError):  # then it is taken in when the run is read again
             self._store.recover(self._row.run_id)
             self._rescued = b""
 
@@ -188,6 +201,8 @@ class Lease:
             LeaseLost: As `commit`.
             JournalError: As `commit`.
         """
+        if self._watch:
+            await self._watch.stop()
         async with self._turn:
             try:
                 await to_thread.run_sync(self.leave, state, detail, limiter=self._threads)
@@ -201,10 +216,9 @@ class Lease:
                 await to_thread.run_sync(self._clear, limiter=self._threads)
 
     def keep_late(self, call_id: str, outcome: str, result: Block) -> None:
-        """Keeps what a call came to after it was given up, beside the run. It needs no event loop.
+        """Keeps what a call came to after it was given up, beside the run, or logs that it can't.
 
-        Raises:
-            JournalError: It can't be kept.
+        It needs no event loop, and the run may have ended.
         """
         entry = {"entry": "call", "call": call_id, "state": "ended", "outcome": outcome, "result": result}
         row, lines = replace(self._row, updated=self._clock()), list(chained([entry], b""))
@@ -214,7 +228,7 @@ class Lease:
             try:
                 self._store.rescue(row, lines)
             except JournalError as another:
-                raise _with(error, str(another)) from error
+                _logger.error("%s; %s: what %s came to late is lost", error, another, call_id)  # noqa: TRY400
 
     def leave(self, state: str, detail: str | None) -> None:
         """As `release`, for a caller that has no event loop."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, overload
 import anyio
 
 from agentkit.errors import ConfigurationError, ToolDefinitionError
-from agentkit.functions import Report, content_of, entry_of, is_async
+from agentkit.functions import Late, Report, content_of, entry_of, is_async
 from agentkit.json_schema import misfits
 from agentkit.messages import Block, copy_json, encode
 from agentkit.rules.combination import way_out
@@ -300,6 +300,7 @@ class Tool(Generic[P, R]):
         threads: anyio.CapacityLimiter,
         whole: bool = False,
         keep: Keep | None = None,
+        late: Late | None = None,
     ) -> str | list[Block]:
         """Calls the function and gives its result as the content of a `tool_result`.
 
@@ -307,17 +308,17 @@ class Tool(Generic[P, R]):
         what a sync generator returns is its last piece. After 16 MB it is stopped.
 
         Args:
-            ctx: For a function that takes one; its `report` gets the texts that the function yields or reports, on this
-                task's thread.
+            ctx: For a function that takes one; its `report` gets what the function yields or reports, on this thread.
             arguments: What `validate` gave.
             threads: The limit for sync functions. A cancelled one is left behind in its thread.
             whole: Whether a result that is too long is refused, and not cut.
             keep: Where a text goes that is too long, so that the model can read it; without one it is cut.
+            late: Is told, in its thread, what a sync function came to after it was left behind.
 
         Raises:
             ToolError: The function raised it, or returned what can't be sent.
         """
-        report = Report(ctx.report or (lambda text: None))
+        report = Report(ctx.report or (lambda text: None), late)
         enter = partial(self.enter, replace(ctx, report=report), arguments)
         on_loop = is_async(self._call)
         return await content_of(enter, on_loop=on_loop, threads=threads, report=report, whole=whole, keep=keep)

@@ -225,6 +225,16 @@ def test_C18_what_was_rescued_of_a_run_that_others_have_taken_up_is_kept_beside_
     assert len(store.orphans("run_1")) == 2  # once is enough
 
 
+def test_C18_nothing_is_taken_into_a_run_that_another_goes_on_with(store: Store) -> None:
+    lines = chain(0, 1)
+    store.claim(RUN, lines[:1])
+    store.rescue(replace(RUN, length=1), lines[1:])
+    store.claim(replace(RUN, length=1, holder="there:2"), [], dead="here:1")
+    store.recover("run_1")
+    assert (store.lines("run_1", 0, 9), store.orphans("run_1")) == (lines[:1], [lines[1][0]])
+    store.append(replace(RUN, length=1, epoch=2), [line(7)], durable=True)
+
+
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_C18_what_does_not_go_on_from_the_end_is_kept_beside_the_run(store: Store, length: int) -> None:
     store.claim(RUN, chain(0, 1))

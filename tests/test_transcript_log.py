@@ -294,7 +294,9 @@ def test_folds_are_what_the_whole_log_says(transcript: Transcript) -> None:
     messages = resent(transcript.entries)
     assert wire(transcript) == messages
     assert transcript.server_open == unanswered(messages)
-    assert [problem.message for problem in transcript.history.refused(container=True)] == [p.message for p in check_history(messages)]
+    assert [problem.message for problem in transcript.history.refused(container=True)] == [
+        p.message for p in check_history(messages)
+    ]
 
 
 @given(transcript=logs)

@@ -11,8 +11,8 @@ import pytest
 from bodies import Body, said
 from histories import call, result
 
-from agentkit.rules import Problem, check_request
 from agentkit.image_size import sides
+from agentkit.rules import Problem, check_request
 
 HARD = "At least one of the image dimensions exceed max allowed size: 8000 pixels"
 MANY = "At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels"

@@ -324,9 +324,26 @@ class _ProcessStore:
         self._may_fail("orphan")
         self._store.orphan(row, lines)
 
-    def _may_fail(self, what: str) -> None:
+    def rescue(self, row: RunRow, lines: Lines) -> str:
+        self._may_live()
+        self._world.note(f"{self._process.name} rescues {len(lines)} lines at {row.length}")
+        self._world.rescued += [(row.run_id, entry) for entry, _ in lines]
+        return self._store.rescue(row, lines)
+
+    def recover(self, run_id: str) -> None:
+        self._may_live()
+        known = self._store.run(run_id)
+        self._store.recover(run_id)
+        if known and (lines := self._store.lines(run_id, known.length, known.length + 99)):
+            self._world.note(f"{self._process.name} recovers {len(lines)} lines at {known.length}")
+            self._world.look_at_lines(known, lines)
+
+    def _may_live(self) -> None:
         if self._process.dead:
             raise Killed
+
+    def _may_fail(self, what: str) -> None:
+        self._may_live()
         if self._process.store_errors:
             self._process.store_errors -= 1
             self._world.note(f"{self._process.name} can't {what}")
@@ -335,8 +352,7 @@ class _ProcessStore:
             raise error
 
     def __getattr__(self, name: str) -> Any:
-        if self._process.dead:
-            raise Killed
+        self._may_live()
         return getattr(self._store, name)
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from agentkit.errors import JournalError, LeaseLost, RunBusy
-from agentkit.store import Lines, RunRow, check_last
+from agentkit.store import Lines, RunRow, check_last, missing_of
 
 __all__ = ["Disk", "SimulatedStore", "parsed"]
 
@@ -23,6 +23,7 @@ class Disk:
         rows: The runs, in the order in which they were made.
         entries: Their own entries, from `parent_length` on.
         orphans: What `orphan` kept.
+        rescued: What `rescue` kept, which no loss of power takes.
         undo: How each commit since the last durable one is taken back.
         synced: The length of each run that outlives a loss of power.
         lock: Held during a transaction.
@@ -31,6 +32,7 @@ class Disk:
     rows: dict[str, RunRow] = field(default_factory=dict)
     entries: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict)
     orphans: dict[str, list[bytes]] = field(default_factory=dict)
+    rescued: dict[str, list[tuple[RunRow, Lines]]] = field(default_factory=dict)
     undo: list[Callable[[], None]] = field(default_factory=list)
     synced: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -93,6 +95,16 @@ class SimulatedStore:
             if durable:
                 self.disk.sync()
 
+    def transact(self, row: RunRow, work: Callable[[Any], Lines]) -> Lines:
+        """See `Store`. There is no database to hand on."""
+        with self._open().lock:
+            self._check_epoch(row)
+            lines = work(None)
+            self.disk.keep(row.run_id)
+            self._write(row, lines)
+            self.disk.sync()
+            return lines
+
     def cut(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> None:
         """See `Store`."""
         with self._open().lock:
@@ -114,6 +126,30 @@ class SimulatedStore:
     def orphans(self, run_id: str) -> list[bytes]:
         """See `Store`."""
         return list(self._open().orphans.get(run_id, ()))
+
+    def rescue(self, row: RunRow, lines: Lines) -> str:
+        """See `Store`."""
+        kept = self._open().rescued.setdefault(row.run_id, [])
+        if (row, lines) not in kept:
+            kept.append((row, lines))
+        return "another place"
+
+    def recover(self, run_id: str) -> None:
+        """See `Store`."""
+        with self._open().lock:
+            known = self.disk.rows.get(run_id)
+            while known and (kept := self.disk.rescued.get(run_id)):
+                row, lines = kept[0]
+                at = max(row.length - 1 - known.parent_length, 0)
+                stored = [digest for _, digest in self.disk.entries[run_id][at:]]
+                missing, others = missing_of(known, row, lines, stored)
+                self.disk.keep(run_id)
+                self._write(known, missing)
+                there = self.disk.orphans.setdefault(run_id, [])
+                there.extend(entry for entry, _ in others if entry not in there)
+                self.disk.sync()
+                del kept[0]
+                known = self.disk.rows[run_id]
 
     def run(self, run_id: str) -> RunRow | None:
         """See `Store`."""

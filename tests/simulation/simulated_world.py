@@ -54,6 +54,7 @@ class World:
         self.seed = seed
         self.script = script
         self.disk = Disk()
+        self.rescued: list[tuple[str, bytes]] = []
         self.offset = 0.0
         self.entered: list[Entered] = []
         self.sent: dict[int, list[bytes]] = {}
@@ -284,8 +285,16 @@ class World:
                 there = self._has_orphan(entered)
                 self.check(there, "I6", lambda entered=entered: f"the late result of {entered.call_id} is lost")
 
+        for run_id, entry in self.rescued:
+            elsewhere = (line for _, lines in self.disk.rescued.get(run_id, ()) for line, _ in lines)
+            kept = {line for line, _ in self.disk.entries.get(run_id, ())}.union(
+                elsewhere, self.disk.orphans.get(run_id, ())
+            )
+            self.check(entry in kept, "I6", lambda run_id=run_id: f"what was rescued of {run_id} is lost")
+
     def _has_orphan(self, entered: Entered) -> bool:
-        kept = [parsed(entry) for entry in self.disk.orphans.get(entered.run_id, ())]
+        rescued = [entry for _, lines in self.disk.rescued.get(entered.run_id, ()) for entry, _ in lines]
+        kept = [parsed(entry) for entry in [*self.disk.orphans.get(entered.run_id, ()), *rescued]]
         return any(entry.get("call") == entered.call_id for entry in kept)
 
     def _look_at_pairs(self, messages: Any) -> None:

@@ -12,6 +12,14 @@ from test_store import test_a_holder_that_is_known_to_be_dead_is_not_waited_for 
 from test_store import test_a_new_run_is_there_with_its_lines as test_a_new_run  # noqa: F401
 from test_store import test_a_run_that_another_holds_is_busy_until_its_time_is_up as test_a_busy_run  # noqa: F401
 from test_store import test_a_run_that_rests_can_be_taken_up_at_once_but_only_as_it_is as test_a_rest  # noqa: F401
+from test_store import test_C18_nothing_is_taken_into_a_run_that_another_goes_on_with as test_C18_taken_up  # noqa: F401
+from test_store import test_C18_what_does_not_go_on_from_the_end_is_kept_beside_the_run as test_C18_no_end  # noqa: F401
+from test_store import test_C18_what_is_there_is_not_taken_in_again as test_C18_is_there  # noqa: F401
+from test_store import test_C18_what_was_rescued_is_taken_in as test_C18_taken_in  # noqa: F401
+from test_store import test_C18_what_was_rescued_of_a_run_that_is_not_there_is_left as test_C18_no_run  # noqa: F401
+from test_store import (  # noqa: F401
+    test_C18_what_was_rescued_of_a_run_that_others_have_taken_up_is_kept_beside_it as test_C18_lost,
+)
 from test_store import test_lines_are_appended_and_the_row_follows as test_lines  # noqa: F401
 from test_store import test_one_of_many_at_once_gets_the_run as test_one_of_many  # noqa: F401
 from test_store import test_the_newest_runs_come_first as test_the_newest  # noqa: F401
