@@ -47,6 +47,7 @@ _NO_KEY = (
     "or run `agentkit run --emulator` to go without one"
 )
 _HEADER_VALUE = re.compile(r"([!-~]([\t -~]*[!-~])?)?")
+_SECRET_HEADER = re.compile(r"(?i)auth|cookie|key|password|secret|token")
 _budget = RetryBudget()  # of the process: many runs that retry together make the storm
 
 
@@ -93,6 +94,7 @@ class Client:
         self._key = Secret(key) if key else None
         self._token = Secret(token) if token and not key else None
         self._headers = dict(headers or {})
+        self._secrets = [Secret(value) for value in _secret_values(self._headers)]
         self._messages_url: Any = f"{self.base_url}/v1/messages"  # parsed, after the first request
         self._last_headers: tuple[Request | None, dict[str, str]] = (None, {})
         self._catalogue = Catalogue()
@@ -357,6 +359,12 @@ def _endpoint(
     if not base_url.startswith(("http://", "https://")):
         raise ConfigurationError(f"base_url must begin with http:// or https://, and it is {base_url[:100]!r}")
     return api_key, auth_token, base_url
+
+
+def _secret_values(headers: Mapping[str, str]) -> list[str]:
+    """What must not show of headers: of `Bearer …` what follows."""
+    secret = [str(value) for name, value in headers.items() if _SECRET_HEADER.search(name)]
+    return [re.sub(r"\A[A-Za-z]+ +", "", value) for value in secret]
 
 
 def _without_version(base_url: str) -> str:

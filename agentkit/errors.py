@@ -34,6 +34,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from agentkit.redaction import redacted
+
 __all__ = [
     "APIConnectionError",
     "APIError",
@@ -69,7 +71,10 @@ __all__ = [
 
 
 class AgentKitError(Exception):
-    """Base of every exception that agentkit raises on purpose."""
+    """Base of every exception that agentkit raises on purpose. Its text holds no live secret."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigurationError(AgentKitError):
@@ -166,7 +171,7 @@ class APIError(AgentKitError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = redacted(message)
         self.status = status
         self.type = type
         self.error_code: str | None = None
@@ -180,7 +185,7 @@ class APIError(AgentKitError):
         about = [f"HTTP {self.status}" if self.status else "", self.type or "", self.request_id or ""]
         tries = f"{self.attempts} attempts" if self.attempts > 1 else ""
         known = ", ".join(part for part in [*about, tries] if part)
-        return f"{self.message} ({known})" if known else self.message
+        return redacted(f"{self.message} ({known})" if known else self.message)
 
 
 class APIConnectionError(APIError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -39,6 +38,7 @@ from agentkit.invocation import (
 from agentkit.jobs import Jobs
 from agentkit.lease import Lease
 from agentkit.messages import Block, copy_json, encode
+from agentkit.redaction import logger_of
 from agentkit.repeats import digest_of
 from agentkit.settings import Limits
 from agentkit.taint import TAINTS, taint_of
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Calls"]
 
-_logger = logging.getLogger("agentkit.tools")
+_logger = logger_of("agentkit.tools")
 _CODE_WAITS = 240.0
 """Seconds that a call from code may take, results on their way included: after 270 the code gets a TimeoutError.
 Source: messages-api.md section 11."""

@@ -13,6 +13,7 @@ import anyio
 
 from agentkit.errors import ToolError
 from agentkit.messages import Block
+from agentkit.redaction import redacted, without_begun
 from agentkit.tool_results import Keep, Pieces, fitted, is_long, to_content
 
 __all__ = ["Late", "Report", "content_of", "entry_of", "is_async"]
@@ -49,8 +50,10 @@ class Report:
         self._handover = threading.Lock()
         self._is_left = False
         self._came: list[_Result | BaseException] = []
+        self._begun = ""  # the end of what was yielded, where it may begin a secret
 
     def __call__(self, text: str) -> None:
+        text = redacted(text)
         if threading.get_ident() == self._thread:
             self._progress(text)
         elif not self._is_left:  # or there may be no event loop any more
@@ -58,11 +61,18 @@ class Report:
 
     def keep(self, pieces: Pieces, piece: Any) -> bool:
         """Takes a piece of a generator; false if it is to be stopped."""
-        if text := pieces.add(piece):
+        text, self._begun = without_begun(self._begun + pieces.add(piece))
+        if text:
             self(text)
         if threading.get_ident() != self._thread:
             anyio.from_thread.check_cancelled()
         return not pieces.are_enough
+
+    def end(self) -> None:
+        """Reports what was held back of the pieces."""
+        if self._begun:
+            self(self._begun)
+            self._begun = ""
 
     async def result_of(self, work: Callable[[], _Result], threads: anyio.CapacityLimiter) -> _Result:
         """What `work` gives in a thread. Who is cancelled leaves the thread behind, and `late` is told of its end.
@@ -179,6 +189,7 @@ def _collect(generator: Any, report: Report) -> str | list[Block]:
         for piece in _with_return(generator):
             if not report.keep(pieces, piece):
                 break
+    report.end()
     return pieces.content()
 
 
@@ -194,4 +205,5 @@ async def _collect_async(generator: Any, report: Report) -> str | list[Block]:
         async for piece in generator:
             if not report.keep(pieces, piece):
                 break
+    report.end()
     return pieces.content()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ from agentkit.call import Call, Outcome
 from agentkit.errors import JournalError, NotDone, ToolError
 from agentkit.functions import is_async
 from agentkit.messages import Block, encode
+from agentkit.redaction import logger_of, redacted
 from agentkit.repeats import NOTICE
 from agentkit.tool_results import Keep, as_content, as_text
 from agentkit.tools import RunContext, Tool
@@ -38,7 +38,7 @@ __all__ = [
 
 MAY_HAVE_RUN = "The outcome is unknown: it may or may not have taken effect. Check before repeating it."
 _MOST_ATTEMPTS = 3  # of a call that may repeat. Source: faults.md section 6
-_logger = logging.getLogger("agentkit.tools")
+_logger = logger_of("agentkit.tools")
 
 
 @dataclass(slots=True)
@@ -229,7 +229,7 @@ def result_of(call: Call, ended: Ended, *, repeated: bool) -> Block:
     else:
         first = last = None
         if call.decision and call.decision.action == "edit" and ended.outcome != "unknown":
-            first = f"The user changed the input to {encode(call.decision.input).decode()}."
+            first = redacted(f"The user changed the input to {encode(call.decision.input).decode()}.")
         if repeated:
             last = NOTICE
         content = _with_notices(content, first, last)

@@ -6,7 +6,6 @@ process left can be taken up. Who has lost it writes nothing.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -22,6 +21,7 @@ from anyio import to_thread
 from agentkit.background import Background
 from agentkit.errors import JournalError, LeaseLost
 from agentkit.messages import Block, encode
+from agentkit.redaction import logger_of
 from agentkit.store import Lines, RunRow, Store, digest_of
 from agentkit.transcript import Transcript
 
@@ -33,7 +33,7 @@ _PATIENCE = 60.0  # seconds in which a result is tried to be written
 _RESCUED_AFTER = 2.0  # to twice these seconds, if it has not been written by then
 
 
-_logger = logging.getLogger("agentkit.journal")
+_logger = logger_of("agentkit.journal")
 
 
 class Lease:

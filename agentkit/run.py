@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,6 +22,7 @@ from agentkit.journal import Journal
 from agentkit.lease import RENEWED_EVERY, Lease
 from agentkit.loop import loop
 from agentkit.prices import require_price
+from agentkit.redaction import logger_of, redacted
 from agentkit.request import Request
 from agentkit.result import RunResult
 from agentkit.settings import Limits
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
-_logger = logging.getLogger("agentkit.run")
+_logger = logger_of("agentkit.run")
 
 
 class Run:
@@ -228,7 +228,7 @@ class Run:
         return self._events
 
     async def _fail(self, error: BaseException) -> None:
-        finish = Finish("cancelled", "by the caller") if _is_cancel(error) else Finish("error", str(error))
+        finish = Finish("cancelled", "by the caller") if _is_cancel(error) else Finish("error", redacted(str(error)))
         with suppress(JournalError):  # the first error is the one to tell
             await self._settle(finish)
         if hasattr(error, "result"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from agentkit.redaction import redacted
+
 __all__ = ["safe", "safe_line"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
@@ -29,12 +31,13 @@ def safe(text: str) -> str:
     r"""`text` as it may go to a terminal: it shows all there is, and does nothing.
 
     Control characters but newline and tab are dropped; characters that can't be seen are shown as `U+XXXX`. The one
-    exception is U+FE0F after a symbol, where it makes a coloured picture of it.
+    exception is U+FE0F after a symbol, where it makes a coloured picture of it. Live secrets are redacted, also
+    where control characters are strewn in.
 
     >>> safe("\x1b[31mred\x07 and \u202eback")
     '[31mred and U+202Eback'
     """
-    text = _CONTROL.sub("", text)
+    text = redacted(_CONTROL.sub("", text))
     text = _EMOJI_STYLE.sub(_KEEP, text)
     return _UNSEEN.sub(lambda found: f"U+{ord(found[0]):04X}", text).replace(_KEEP, "\ufe0f")
 

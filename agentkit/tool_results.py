@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
@@ -15,6 +14,7 @@ from agentkit.errors import ToolError
 from agentkit.image_size import sides
 from agentkit.media import media_type_of
 from agentkit.messages import Block
+from agentkit.redaction import logger_of, redacted
 
 __all__ = [
     "HARD_CAP",
@@ -42,7 +42,7 @@ HARD_CAP = 16 * 1024 * 1024
 Keep: TypeAlias = "Callable[[str], str]"
 """Keeps a text whole, and gives the name under which the model can read it; raises OSError where it can't."""
 
-_logger = logging.getLogger("agentkit.tools")
+_logger = logger_of("agentkit.tools")
 _EXCERPT = 16 * 1024  # bytes of a result that the model can read on: enough to see what it is, and how it ends
 _IMAGE_CAP = 5 * 1024 * 1024
 _LONGEST_SIDE = 8000  # pixels: with a larger one the API refuses the whole request. Source: messages-api.md section 19
@@ -70,11 +70,17 @@ def to_content(value: Any) -> str | list[Block]:
 
     Text stays text, None is empty text. Images (PNG, JPEG, GIF, WebP) and PDFs as bytes become blocks, other bytes a
     line with their size and digest. Content blocks stay as they are; so does a list that has some, whose other items
-    become blocks. All else is sent as JSON, the way pydantic writes it, NaN and infinity as null.
+    become blocks. All else is sent as JSON, the way pydantic writes it, NaN and infinity as null. Secrets that are live
+    are redacted: model, events and journal get the same.
 
     Raises:
         ToolError: It is of a type that JSON has not, or too large for the API; the text says which.
     """
+    content: str | list[Block] = _without_secrets(_content(value))
+    return content
+
+
+def _content(value: Any) -> str | list[Block]:
     if value is None:
         return ""
     if isinstance(value, str):
@@ -85,6 +91,19 @@ def to_content(value: Any) -> str | list[Block]:
         block = _block(value)
         return str(block["text"]) if isinstance(value, _BYTES) and block["type"] == "text" else [block]
     return _json(value)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"type": str(kind), "source": {"type": "base64", "data": str(data)}} if redacted(data) != data:
+            return {"type": "text", "text": f"[{kind} left out: it holds a secret]"}
+    return {key: _without_secrets(item) for key, item in value.items()}
 
 
 def is_long(content: str | list[Block]) -> bool:

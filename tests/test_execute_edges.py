@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from calls import World, uses_of
 from runs import until
 from scripted import tool_use
 
-from agentkit.errors import ToolError
-from agentkit.events import ToolHeld, ToolResult
+from agentkit.errors import JournalError, ToolError
+from agentkit.events import ToolCall, ToolHeld, ToolResult
 from agentkit.tools import RunContext, tool
 from agentkit.transcript import Decision
 
@@ -194,7 +197,8 @@ async def test_a_tool_is_told_which_attempt_it_is(attempts: int) -> None:
     assert told == [attempts]
 
 
-async def test_what_runs_early_is_the_first_attempt() -> None:
+@pytest.mark.parametrize("commits_first", [True, False])
+async def test_what_runs_early_is_the_first_attempt(commits_first: bool) -> None:
     told: list[int] = []
 
     @tool(effect="read")
@@ -206,6 +210,8 @@ async def test_what_runs_early_is_the_first_attempt() -> None:
     world = World([look], [tool_use("look")])
     async with world.calls() as calls:
         calls.offer(world.uses[0])
+        if commits_first:  # before it begins
+            world.commit()
         await anyio.wait_all_tasks_blocked()
     assert told == [1]
 
@@ -319,3 +325,52 @@ async def test_threads_that_were_given_up_leave_room_for_three_more(anyio_backen
         assert len(entered) == 4
     finally:
         release.set()
+
+
+class OneDatabase:
+    """Where a transactional tool writes; it may fail before its work, or after it."""
+
+    def __init__(self, fails: str = "") -> None:
+        self._fails = fails
+        self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+
+    async def transact(self, work: Callable[[Any], None]) -> None:
+        if self._fails == "before":
+            self._db.close()
+            raise JournalError("the disk is full")
+        self._db.execute("BEGIN")
+        await anyio.to_thread.run_sync(work, self._db)
+        self._db.close()
+        if self._fails == "after":
+            raise JournalError("the disk is full")
+
+    def now(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("fails", ["", "before", "after"])
+async def test_a_transactional_call_has_begun_and_ended_only_if_it_is_written(fails: str) -> None:
+    told: list[Any] = []
+
+    @tool(transactional=True, timeout=7.0)
+    def pay(ctx: RunContext[None]) -> str:
+        """Pays."""
+        told.append(ctx)
+        return "paid"
+
+    world = World([pay], [tool_use("pay")])
+    world.commit()
+    began = anyio.current_time()
+    async with world.calls() as calls:
+        calls._lease = OneDatabase(fails)  # type: ignore[assignment]
+        if fails:
+            with pytest.raises(JournalError, match="the disk is full"):
+                await world.drain(calls)
+        else:
+            await world.drain(calls)
+    states = [entry["state"] for entry in world.transcript.entries if entry["entry"] == "call"]
+    assert states == {"": ["started", "ended"], "before": ["started"], "after": ["started", "ended", "started"]}[fails]
+    assert [type(event) for event in world.events] == ([ToolCall, ToolResult] if not fails else [ToolCall])
+    assert world.transcript.calls["1:toolu_1"].state == ("started" if fails else "ended"), "nothing of it has happened"
+    assert [(ctx.attempt, ctx.call_id) for ctx in told] == ([] if fails == "before" else [(1, "1:toolu_1")])
+    assert all(5.0 < ctx.deadline - began < 9.0 for ctx in told)

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, TextIO
 
 from agentkit.cli.problems import notice
+from agentkit.redaction import redacted
 
 if TYPE_CHECKING:
     from agentkit.events import Event
@@ -26,7 +27,7 @@ class Lines:
 
     def event(self, event: Event) -> None:
         """Prints one event. Pure ASCII, because some characters end a line for some readers."""
-        self._out.write(json.dumps(event.as_dict(), separators=(",", ":"), default=str) + "\n")
+        self._out.write(redacted(json.dumps(event.as_dict(), separators=(",", ":"), default=str)) + "\n")
         self._out.flush()
 
     def note(self, text: str) -> None:

@@ -253,12 +253,12 @@ class Screen:
         self._flow.end()
         self._begin_part("calls")
         time_taken = "" if seconds is None else took(seconds)
-        self._console.print(self._columns(name, given, f"{size:>10} {time_taken:>8}", style), soft_wrap=True)
+        self._console.print(self._columns(name, given, f"{safe_line(size):>10} {time_taken:>8}", style), soft_wrap=True)
 
     def _columns(self, name: str, given: str, right: str, style: str = "") -> Text:
         label = Text(f"  {safe_line(_LABELS.get(name, name))}", "cyan")
         label.truncate(self._label_width + 4, overflow="ellipsis", pad=True)
-        middle = Text(given)
+        middle = Text(safe_line(given))
         if self._width:
             if self._width < _NARROW:
                 right = " ".join(right.split())

@@ -103,7 +103,7 @@ class Teller:
     def head(self, text: str, style: str = "bold") -> None:
         """Begins a part."""
         self._console.print()
-        self._console.print(Text(text, style), soft_wrap=True)
+        self._console.print(Text(safe_line(text), style), soft_wrap=True)
 
     def line(self, text: str, style: str = "") -> None:
         """Shows one line of the command's own."""
@@ -143,7 +143,7 @@ class Teller:
         label = Text(f"  {safe_line(_LABELS.get(name, name))}", "cyan")
         label.truncate(24, overflow="ellipsis")
         label.pad_right(max(14 - label.cell_len, 0) + 2)
-        middle, right = Text(given), f"{safe_line(outcome):>12} {seconds:>8}"
+        middle, right = Text(safe_line(given)), f"{safe_line(outcome):>12} {seconds:>8}"
         room = self._console.width - label.cell_len - len(right) - 2
         if self._console.is_terminal:
             middle.truncate(max(room, 6), overflow="ellipsis", pad=True)

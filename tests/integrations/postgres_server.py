@@ -73,21 +73,30 @@ class PostgresServer:
         """Stops it; `immediate` is as a crash."""
         self._run("pg_ctl", "--wait", f"--mode={mode}", "stop")
 
+    def ended_with_us(self) -> subprocess.Popen[bytes]:
+        """What stops it and removes its files when the pipe to it is closed, also by the death of this process."""
+        stop = 'cat; "$1" --pgdata="$2/data" --wait --mode=immediate stop; rm -rf "$2"'
+        command = ["sh", "-c", stop, "sh", str(self._programs / "pg_ctl"), str(self._folder)]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, **self._as_user()
+        )
+
     def _run(self, program: str, *arguments: str) -> None:
-        user = _user()
         done = subprocess.run(
             [self._programs / program, f"--pgdata={self._folder}/data", *arguments],
-            user=user and user.pw_uid,
-            group=user and user.pw_gid,
-            extra_groups=[] if user else None,
-            cwd=self._folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,  # a server would keep it open
             stderr=subprocess.STDOUT,
             timeout=60,
             check=False,
+            **self._as_user(),
         )
         assert done.returncode == 0, f"{program}: {done.stdout!r}"
+
+    def _as_user(self) -> dict[str, Any]:
+        user = _user()
+        ids = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+        return {"cwd": self._folder, **ids}
 
 
 @contextmanager
@@ -97,18 +106,13 @@ def running() -> Iterator[PostgresServer]:
     if programs is None:
         pytest.skip("there is no PostgreSQL: install Debian's package postgresql")
     folder = Path(tempfile.mkdtemp(prefix="agentkit-postgres-"))
-    try:
-        if user := _user():
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        server = PostgresServer(folder, programs)
+    if user := _user():
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    server = PostgresServer(folder, programs)
+    with server.ended_with_us():  # closes the pipe, and waits
         server.make()
         server.start()
-        try:
-            yield server
-        finally:
-            server.stop("immediate")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield server
 
 
 def _programs() -> Path | None:

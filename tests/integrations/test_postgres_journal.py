@@ -16,7 +16,7 @@ import test_lease_edges
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed", exc_type=ImportError)
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_instead_of_sqlite")]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.usefixtures("_instead_of_sqlite")]
 _MODULES = (test_journal, test_journal_changes, test_journal_rescued, test_lease_edges, test_agent_session)
 path, clock, store = test_journal_changes.path, test_journal_rescued.clock, test_journal_rescued.store  # fixtures
 _SQLITE_ALONE = {

@@ -112,12 +112,14 @@ def _kind(operator: Any) -> str:
 
 
 def _is_left_alone(node: Any) -> bool:
-    """Annotations, imports, `__all__`, `if TYPE_CHECKING`, and options that change nothing but speed."""
+    """Annotations, imports, `__all__`, `if TYPE_CHECKING`, options for speed alone; signals to who knows what."""
     inner = node
     while parent := inner.parent:
         if parent.type in ("import_from", "import_name"):
             return True
         if parent.type == "argument" and _code(parent) in _FOR_SPEED_ALONE:
+            return True
+        if parent.type == "atom_expr" and _code(parent).startswith("os.kill("):
             return True
         if parent.type == "tfpdef" or (parent.type == "annassign" and inner is parent.children[1]):
             return True

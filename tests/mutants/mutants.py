@@ -23,13 +23,14 @@ __all__ = ["main"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-MODULES = ("step", "execute", "transcript", "journal", "invocation", "lease", "jobs", "repeats", "history")
+MODULES = ("step", "execute", "early", "transcript", "journal", "invocation", "lease", "jobs", "repeats", "history")
 TESTS = """
 test_step*.py test_execute*.py test_transcript*.py test_journal.py test_journal_*.py test_lease*.py test_store.py
 test_loop.py test_run.py test_run_*.py test_agent*.py test_repeats*.py test_history*.py test_invocation*.py
 test_compaction.py test_healing.py test_hard_turns.py test_programmatic_calls.py test_threads.py test_preview.py
 test_server_tools.py test_streaming_response.py test_structured_output.py test_portal.py test_ledger.py test_budget.py
-test_jobs.py test_transactional.py test_spending*.py policy/test_policy.py
+test_jobs.py test_early*.py test_transactional.py test_spending*.py policy/test_policy.py
+policy/test_policy_injection.py
 """
 _LEFT_OUT = {"test_journal_killed.py"}
 _MEMORY = ROOT / ".pytest_cache" / "mutants.json"
@@ -75,6 +76,7 @@ def _run(mutants: list[Mutant], processes: int, seconds: float) -> list[Verdict]
     def tell(verdict: Verdict) -> None:
         verdicts.append(verdict)
         if verdict.killer is None:
+            memory["killers"].pop(str(verdict.mutant), None)  # of a test that was another then
             print(f"survived {verdict.tests} tests in {verdict.seconds:.1f} s: {verdict.mutant}", flush=True)
         elif "::" in verdict.killer:
             memory["killers"][str(verdict.mutant)] = verdict.killer

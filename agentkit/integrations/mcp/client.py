@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,13 +23,14 @@ from agentkit.integrations.mcp.process import Log, process_streams
 from agentkit.integrations.mcp.results import content_of
 from agentkit.integrations.mcp.schemas import acceptable
 from agentkit.integrations.mcp.web import capped_client
+from agentkit.redaction import logger_of
 from agentkit.secrets import Secret
 from agentkit.terminal import safe_line
 from agentkit.tools import RunContext, Tool
 
 __all__ = ["ServerTools", "mcp_server"]
 
-_logger = logging.getLogger("agentkit.mcp")
+_logger = logger_of("agentkit.mcp")
 _CHANGED = "the server has changed it since it was approved"
 _NEW = "it was not approved"
 _Text = str | Secret

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -27,6 +26,7 @@ from agentkit.errors import ConfigurationError, ToolError
 from agentkit.integrations.mcp.limits import MOST_TOOLS, Broken, Streams, limited
 from agentkit.integrations.mcp.pins import digest_of
 from agentkit.invocation import MAY_HAVE_RUN
+from agentkit.redaction import logger_of
 from agentkit.terminal import safe_line
 
 __all__ = ["Connection", "Progress"]
@@ -35,7 +35,7 @@ Progress: TypeAlias = Callable[[str], None]
 
 _MOST_PAGES = 100
 _ATTEMPTS = 3  # to connect, and to send a call that only reads. Source: faults.md, U2
-_logger = logging.getLogger("agentkit.mcp")
+_logger = logger_of("agentkit.mcp")
 _CLOSING = 5.0  # seconds that a server may take to end its session
 _CLOSED = "Connection closed"  # the words of the package mcp, as the next
 _FORGOTTEN = "Session terminated"

@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 _MOST = 4  # connections; who needs another one waits
 _PATIENCE = 15.0  # seconds in which a lost connection is made anew; a server restarts in less
-_ANSWER = 20.0  # seconds that one statement may take; the server gives up before, where it can
+_ANSWER = 12.0  # seconds that one statement may take; the server gives up before, where it can
 _SETTINGS = {
-    "statement_timeout": "15s",
+    "statement_timeout": "10s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "60s",
     "default_transaction_isolation": "read committed",

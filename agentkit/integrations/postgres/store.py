@@ -42,9 +42,9 @@ SELECT set_config('synchronous_commit', %s, true), (SELECT count(*) FROM held)
 """
 _ORPHAN = """
 INSERT INTO agentkit.orphans (run_id, epoch, entry, written) SELECT %(run)s, %(epoch)s, %(entry)s, %(written)s
-WHERE NOT EXISTS (
+WHERE NOT (%(once)s AND EXISTS (
   SELECT 1 FROM agentkit.orphans WHERE run_id = %(run)s AND epoch = %(epoch)s AND entry = %(entry)s
-)
+))
 """
 
 
@@ -162,9 +162,9 @@ class PostgresStore:
     def orphan(self, row: RunRow, lines: Lines) -> None:
         """See `Store`."""
 
-        def kept(db: Connection, _: bool) -> None:
+        def kept(db: Connection, again: bool) -> None:
             with db.transaction():
-                _keep_beside(db, row, lines)
+                _keep_beside(db, row, lines, once=again)  # if the answer was lost, they may be there
 
         self._connections.attempt(kept)
 
@@ -203,7 +203,7 @@ class PostgresStore:
                 stored = [digest for (digest,) in db.execute(query, (run_id, row.length - 1), binary=True)]
                 missing, others = missing_of(known, row, lines, stored)
                 _write(db, known, known.epoch, missing, durable=True)
-                _keep_beside(db, row, others)
+                _keep_beside(db, row, others, once=True)
                 return True
 
         return self._connections.attempt(taken_in)
@@ -253,9 +253,10 @@ def _check_open(db: Connection) -> None:
         raise JournalError("a transactional tool must not end the transaction itself: leave commit and rollback out")
 
 
-def _keep_beside(db: Connection, row: RunRow, lines: Lines) -> None:
+def _keep_beside(db: Connection, row: RunRow, lines: Lines, *, once: bool) -> None:
+    same = {"run": row.run_id, "epoch": row.epoch, "written": row.updated, "once": once}
     for entry, _ in lines:
-        db.execute(_ORPHAN, {"run": row.run_id, "epoch": row.epoch, "entry": entry, "written": row.updated})
+        db.execute(_ORPHAN, {**same, "entry": entry})
 
 
 def _has(db: Connection, known: RunRow, row: RunRow, epoch: int, lines: Lines) -> bool:

@@ -1,0 +1,274 @@
+"""What mutants of `agentkit.journal` showed untested."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from journaled import Clock, WatchedStore
+from logs import asked, begun, end, take
+from scripted import text, tool_use
+
+from agentkit import lease
+from agentkit.errors import ConfigurationError, JournalError, RunBusy
+from agentkit.journal import Journal, before_turn, question_of
+from agentkit.lease import LEASE_SECONDS, new_holder
+from agentkit.messages import as_messages
+from agentkit.transcript import Transcript
+
+pytestmark = pytest.mark.anyio
+
+A, B = tool_use("add", id="toolu_a", x=1), tool_use("add", id="toolu_b", x=2)
+LEFT = "The process stopped while this call ran: its outcome is unknown. Check before repeating it."
+CANCELLED = "The run was cancelled before this call, so it has not run."
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> WatchedStore:
+    return WatchedStore(tmp_path)
+
+
+@pytest.fixture
+def journal(store: WatchedStore, clock: Clock) -> Any:
+    journal = store.journal(clock)
+    yield journal
+    journal.close()
+
+
+def log(run_id: str = "run_1", *, turns: int = 2) -> Transcript:
+    transcript = Transcript()
+    transcript.begin(run_id, as_messages("Hi"), asks=("claude", "https://a.test"))
+    for _ in range(turns):
+        transcript.answer()
+        take(transcript, A)
+        end(transcript)
+    return transcript
+
+
+def entries(transcript: Transcript) -> Any:
+    return json.loads(json.dumps(transcript.entries))
+
+
+async def test_a_row_says_what_the_run_is(journal: Journal, clock: Clock) -> None:
+    transcript = log()
+    held = await journal.take_up(transcript, "talk")
+    row = journal.run("run_1")
+    assert (row.run_id, row.parent, row.parent_length, row.model, row.title) == ("run_1", None, 0, "claude", "Hi")
+    assert (row.state, row.detail, row.session, row.length) == ("running", None, "talk", len(transcript.entries))
+    assert (row.created, row.updated, row.expires) == (clock.now, clock.now, clock.now + LEASE_SECONDS)
+    assert journal.has("run_1")
+    assert not journal.has("run_2")
+    assert (journal.last("talk"), journal.last("another")) == (row, None)
+    await held.release("end_turn", None)
+    assert journal.run("run_1").session == "talk"
+    again = journal.load("run_1")
+    await (await journal.take_up(again)).release("end_turn", None)
+    assert journal.run("run_1").session == "talk", "a run stays where it is"
+
+
+async def test_a_run_is_live_while_its_holder_is_there_and_its_time_is_not_over(journal: Journal, clock: Clock) -> None:
+    held = await journal.take_up(log())
+    row = journal.run("run_1")
+    assert journal.is_live(row)
+    assert not journal.is_live(replace(row, holder=None))
+    dead = str(row.holder).rsplit(":", 1)[0] + ":dead"  # of this process, and given back
+    assert not journal.is_live(replace(row, holder=dead))
+    for seconds, is_live in [(LEASE_SECONDS - 0.5, True), (0.5, False), (1, False)]:
+        clock.now += seconds
+        assert journal.is_live(row) == is_live
+        assert [one.run_id for one in journal.interrupted()] == ([] if is_live else ["run_1"])
+    await held.release("end_turn", None)
+    assert journal.interrupted() == []
+    assert [one.run_id for one in journal.runs()] == ["run_1"]
+
+
+async def test_who_can_not_take_a_run_up_is_no_holder(journal: Journal) -> None:
+    first = await journal.take_up(log())
+    before = set(lease._holders)
+    with pytest.raises(RunBusy):
+        await journal.take_up(log())
+    assert lease._holders == before
+    await first.release("end_turn", None)
+
+
+async def test_a_run_that_is_not_there(journal: Journal) -> None:
+    for ask in (journal.run, journal.load, journal.cancel):
+        with pytest.raises(ConfigurationError, match="there is no run 'x' in the journal"):
+            ask("x")
+    assert journal.orphans("x") == []
+
+
+async def test_a_run_goes_on_entry_by_entry_and_is_read_as_it_was_written(journal: Journal) -> None:
+    transcript = log(turns=1)
+    held = await journal.take_up(transcript)
+    for _ in range(3):
+        transcript.answer()
+        take(transcript, B)
+        end(transcript)
+        await held.commit(False)
+    await held.release("end_turn", None)
+    loaded = journal.load("run_1")
+    assert entries(loaded) == entries(transcript)
+    assert loaded.stored == transcript.stored
+    loaded.begin("run_2", as_messages("More"), asks=("other", "https://a.test"))
+    second = await journal.take_up(loaded)
+    await second.release("end_turn", None)
+    row = journal.run("run_2")
+    assert (row.parent, row.parent_length, row.model) == ("run_1", len(transcript.entries), "other")
+    assert entries(journal.load("run_2")) == entries(loaded)
+    third = journal.load("run_2")
+    third.begin("run_3", as_messages("Even more"))
+    await (await journal.take_up(third)).release("end_turn", None)
+    row = journal.run("run_3")
+    assert (row.parent, row.parent_length, row.model) == ("run_2", len(loaded.entries), "")
+    assert entries(journal.load("run_3")) == entries(third)
+
+
+async def test_a_fork_of_a_run_that_goes_on_from_another(journal: Journal) -> None:
+    first = log()
+    await (await journal.take_up(first)).release("end_turn", None)
+    second = journal.load("run_1")
+    second.begin("run_2", as_messages("More"))
+    second.answer()
+    take(second, text("x"))
+    await (await journal.take_up(second)).release("end_turn", None)
+    for turn in (1, 2, 3):
+        made = journal.fork("run_2", turn)
+        forked = journal.load(made)
+        at = before_turn(second, turn)
+        assert entries(forked)[:at] == entries(second)[:at]
+        assert len(forked.entries) == at + 1
+        assert journal.run(made).detail == f"before turn {turn} of run run_2"
+    for turn, there in [(0, "turns 1 to 3"), (4, "turns 1 to 3"), (-1, "turns 1 to 3")]:
+        with pytest.raises(ConfigurationError, match=f"run run_2 has no turn {turn}: it has {there}"):
+            journal.fork("run_2", turn)
+    with pytest.raises(ConfigurationError, match="run run_1 has no turn 1: it has no model turn yet"):
+        before_turn(begun("Hi"), 1)
+
+
+async def test_what_cancel_closes(journal: Journal) -> None:
+    transcript = take(asked(), A, B)
+    transcript.start(transcript.unended()[0])
+    held = await journal.take_up(transcript)
+    with pytest.raises(RunBusy):
+        journal.cancel("run_1")
+    await held.release("needs_approval", None)
+    journal.cancel("run_1")
+    row, cancelled = journal.run("run_1"), journal.load("run_1")
+    assert (row.state, row.detail, row.holder) == ("cancelled", None, None)
+    ends = [entry for entry in cancelled.entries if entry.get("state") == "ended"]
+    assert [(entry["outcome"], entry["result"]["content"]) for entry in ends] == [
+        ("unknown", LEFT),
+        ("not_run", CANCELLED),
+    ]
+    with pytest.raises(ConfigurationError, match=r"run run_1 has ended \(cancelled\): there is nothing to cancel"):
+        journal.cancel("run_1")
+
+
+@pytest.mark.parametrize("state", ["running", "forked", "end_turn"])
+async def test_a_run_without_an_open_call_is_cancelled_only_if_it_waits(journal: Journal, state: str) -> None:
+    await (await journal.take_up(begun("Hi"))).release(state, None)
+    if state == "end_turn":
+        with pytest.raises(ConfigurationError, match=r"run run_1 has ended \(end_turn\)"):
+            journal.cancel("run_1")
+    else:
+        journal.cancel("run_1")
+    assert journal.run("run_1").state == ("end_turn" if state == "end_turn" else "cancelled")
+
+
+def damage(folder: Path, run_id: str, at: int) -> None:
+    db = sqlite3.connect(folder / "runs.db")
+    changed = db.execute("UPDATE entries SET entry = ? WHERE run_id = ? AND seq = ?", (b"{}", run_id, at))
+    assert changed.rowcount == 1
+    db.commit()
+    db.close()
+
+
+async def test_the_message_about_damage_has_a_short_id_that_will_do(
+    journal: Journal, tmp_path: Path, clock: Clock
+) -> None:
+    run_id = "0123456789abcdef"
+    transcript = log(run_id)
+    await (await journal.take_up(transcript)).release("end_turn", None)
+    damage(tmp_path, run_id, 3)
+    with pytest.raises(JournalError) as raised:
+        journal.load(run_id)
+    said = f"entry 3 of run {run_id} is damaged: `agentkit runs repair 01234567` keeps what comes before it"
+    assert str(raised.value) == said
+    clock.now += 9
+    assert journal.repair(run_id, tmp_path / "cut") == len(transcript.entries) - 3
+    row = journal.run(run_id)
+    assert (row.state, row.detail, row.holder, row.updated) == ("repaired", "cut before entry 3", None, clock.now)
+    assert len((tmp_path / "cut").read_bytes().splitlines()) == len(transcript.entries) - 3
+    repaired = journal.load(run_id)
+    assert entries(repaired)[:3] == entries(transcript)[:3]
+    assert repaired.unended() == []
+    with pytest.raises(ConfigurationError, match=f"no entry of run {run_id} is damaged"):
+        journal.repair(run_id, tmp_path / "cut2")
+
+
+async def test_damage_in_the_first_entry_or_in_what_is_shared_can_not_be_repaired(
+    journal: Journal, tmp_path: Path
+) -> None:
+    transcript = log()
+    await (await journal.take_up(transcript)).release("end_turn", None)
+    transcript.begin("run_2", as_messages("More"))
+    await (await journal.take_up(transcript)).release("end_turn", None)
+    at = journal.run("run_2").parent_length
+    damage(tmp_path, "run_2", at)
+    with pytest.raises(JournalError, match="run run_2 can't be repaired: the damage is its first entry"):
+        journal.repair("run_2", tmp_path / "cut")
+    damage(tmp_path, "run_1", at - 1)
+    with pytest.raises(
+        JournalError, match="run run_2 can't be repaired: the damage is in run run_1, that it goes on from"
+    ):
+        journal.repair("run_2", tmp_path / "cut")
+    assert not (tmp_path / "cut").exists()
+
+
+async def test_a_title_is_of_the_last_message(journal: Journal) -> None:
+    given = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "3"}]
+    transcript = begun(*given)
+    await journal.take_up(transcript)
+    assert journal.run("run_1").title == "3"
+    assert question_of(transcript) == transcript.entries[0]["messages"]
+    assert question_of(Transcript()) == []
+
+
+async def test_a_dump_that_is_as_long_as_its_run_or_shorter_is_another_run(journal: Journal) -> None:
+    transcript = log()
+    dump = transcript.dump()
+    held = await journal.take_up(transcript)
+    await held.release("end_turn", None)
+    with pytest.raises(RunBusy):
+        await journal.take_up(Transcript.load(dump))
+    more = Transcript.load(dump)
+    more.answer()
+    again = await journal.take_up(more)
+    await again.release("end_turn", None)
+    assert entries(journal.load("run_1")) == entries(more)
+
+
+async def test_a_holder_that_is_gone_is_not_waited_for(journal: Journal) -> None:
+    transcript = log()
+    await journal.take_up(transcript, "talk")
+    lease.release_holder(journal.run("run_1").holder)
+    again = journal.load("run_1")
+    held = await journal.take_up(again)
+    assert journal.run("run_1").epoch == 2
+    lease.release_holder(journal.run("run_1").holder)
+    new = journal.load("run_1")
+    new.begin("run_2", as_messages("Hi"))
+    await (await journal.take_up(new, "talk")).release("end_turn", None)
+    assert journal.run("run_2").session == "talk"
+    assert held.now() == 1_000_000.0
+    assert new_holder() != new_holder()
