@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 from anyio import to_thread
@@ -30,7 +31,8 @@ class Journal:
     """Where runs are kept: `Agent(journal=Journal("runs.db"))`, or just `Agent(journal="runs.db")`.
 
     Args:
-        store: The path of a file, made where there is none, or a `Store`.
+        store: The path of a file, made where there is none, the URL of a PostgreSQL database (extra `postgres`), or a
+            `Store`.
         clock: Seconds since 1970, the same for all who share the store.
 
     Raises:
@@ -41,7 +43,7 @@ class Journal:
     def __init__(self, store: str | os.PathLike[str] | Store, *, clock: Callable[[], float] = time.time) -> None:
         if not isinstance(store, str | os.PathLike) and not hasattr(store, "claim"):
             raise ConfigurationError(f"a journal is the path of a file or a store, not a {type(store).__name__}")
-        self._store = SqliteStore(store) if isinstance(store, str | os.PathLike) else store
+        self._store = _store_at(store) if isinstance(store, str | os.PathLike) else store
         self._clock = clock
 
     def runs(self, limit: int = 50) -> list[RunRow]:
@@ -264,6 +266,17 @@ class Journal:
             parts.append((row.run_id, row.parent_length, stop))
         for part in reversed(parts):
             yield from self._store.lines(*part)
+
+
+def _store_at(place: str | os.PathLike[str]) -> Store:
+    if not isinstance(place, str) or not place.startswith(("postgresql://", "postgres://")):
+        return SqliteStore(place)
+    try:
+        postgres = import_module("agentkit.integrations.postgres")  # by its name: it is above this module
+    except ImportError as error:
+        raise ConfigurationError(str(error)) from None
+    store: Store = postgres.PostgresStore(place)
+    return store
 
 
 def _write_new(path: str | os.PathLike[str], lines: Lines) -> None:

@@ -67,7 +67,7 @@ class RunContext(Generic[Deps]):
         deadline: When the call is cancelled, on `anyio.current_time()`'s clock, in seconds; None is never.
         report: Where progress goes; tools call `progress`.
         shared: What a run has in common with the agents that its tools run: see `within=`.
-        transaction: For a transactional tool, the connection to the journal's database (`sqlite3.Connection`).
+        transaction: For a transactional tool, the connection to the journal's database (of sqlite3 or psycopg).
     """
 
     deps: Deps = field(repr=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentkit.errors import ConfigurationError, JournalError
@@ -24,20 +24,21 @@ _ALL = 1_000_000
 _MOST_CANDIDATES = 5
 
 
-def is_kept(journal: Path | None) -> bool:
+def is_kept(journal: str | None) -> bool:
     """Whether runs are kept, and not in memory alone."""
     return journal is not None or bool(os.environ.get("AGENTKIT_HOME"))
 
 
-def command_on(run_id: str, journal: Path | None, verb: str = "resume") -> str:
-    """The command to type for a run: `agentkit runs resume 3f2a81c0`."""
-    where_kept = f" --journal {shlex.quote(str(journal))}" if journal else ""
+def command_on(run_id: str, journal: str | None, verb: str = "resume") -> str:
+    """The command to type for a run: `agentkit runs resume 3f2a81c0`, without the password of a database."""
+    place = re.sub(r"(://[^/@:]*):[^@]*@", r"\1@", journal or "")
+    where_kept = f" --journal {shlex.quote(place)}" if journal else ""
     return f"agentkit runs {verb} {run_id[:ID_LENGTH]}{where_kept}"
 
 
 @contextmanager
-def opened(path: Path | None) -> Iterator[Journal]:
-    """The journal at a path, or that of AGENTKIT_HOME.
+def opened(place: str | None) -> Iterator[Journal]:
+    """The journal in a file or a database, or that of AGENTKIT_HOME.
 
     Raises:
         ConfigurationError: There is none, or the file is something else.
@@ -45,12 +46,12 @@ def opened(path: Path | None) -> Iterator[Journal]:
     from agentkit.journal import Journal
 
     home = os.environ.get("AGENTKIT_HOME")
-    if path is None and not home:
+    if place is None and not home:
         raise ConfigurationError("no journal is named: give --journal FILE, or set AGENTKIT_HOME to its folder")
-    path = path or Path(home or "") / "runs.db"
-    if not path.is_file():
-        raise ConfigurationError(f'there is no journal {path}: `agentkit run --journal {path} "…"` makes one')
-    with closing(Journal(path)) as journal:
+    place = place or os.path.join(home or "", "runs.db")
+    if "://" not in place and not os.path.isfile(place):
+        raise ConfigurationError(f'there is no journal {place}: `agentkit run --journal {place} "…"` makes one')
+    with closing(Journal(place)) as journal:
         yield journal
 
 

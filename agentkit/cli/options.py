@@ -169,11 +169,12 @@ DialectName = Annotated[
 Host = Annotated[str, typer.Option(metavar="HOST", help="The address to listen on.")]
 Port = Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="The port; 0 takes a free one.")]
 JournalFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--journal",
-        metavar="FILE",
-        help="Where runs are kept: a file; by default runs.db in the folder that AGENTKIT_HOME names.",
+        metavar="FILE|URL",
+        help="Where runs are kept: a file or postgresql://…; by default runs.db in the folder that AGENTKIT_HOME "
+        "names.",
         show_default=False,
     ),
 ]

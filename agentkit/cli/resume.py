@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentkit.cli.agents import named_agent
@@ -124,7 +123,7 @@ def _agent(named: str, others: dict[str, Any]) -> Agent:
 
 
 @contextmanager
-def _journal(theirs: Agent | None, path: Path | None) -> Iterator[Journal]:
+def _journal(theirs: Agent | None, path: str | None) -> Iterator[Journal]:
     if theirs is None:
         with opened(path) as journal:
             yield journal

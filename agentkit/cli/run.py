@@ -163,7 +163,7 @@ def _question(question: str | None, after: str | None) -> str | None:
     return question.strip()
 
 
-def _loaded(after: str | None, journal: Path | None) -> RunResult | None:
+def _loaded(after: str | None, journal: str | None) -> RunResult | None:
     """What `--save` wrote, or a run in the journal."""
     if after is None:
         return None

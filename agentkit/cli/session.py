@@ -46,7 +46,7 @@ _WHAT_TO_DO = {
 _ANSWERED = ("end_turn", "stop_sequence")
 
 
-def leave(result: RunResult, *, interrupted: int, kept: bool, journal: Path | None) -> None:
+def leave(result: RunResult, *, interrupted: int, kept: bool, journal: str | None) -> None:
     """Ends with the exit code of how the run ended, and says why it has no answer.
 
     Args:
@@ -72,7 +72,7 @@ def leave(result: RunResult, *, interrupted: int, kept: bool, journal: Path | No
 
 
 @contextmanager
-def told_if_kept(*, kept: bool, journal: Path | None) -> Iterator[None]:
+def told_if_kept(*, kept: bool, journal: str | None) -> Iterator[None]:
     """Says of a run that an error ends how to go on with it, where it has done something.
 
     Args:

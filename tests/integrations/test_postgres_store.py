@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from scripted import reply, text, tool_use
 from test_store import RUN, line
 
 from agentkit import ConfigurationError, Journal, RunContext, tool
+from agentkit.cli.journals import command_on
 from agentkit.errors import JournalError, LeaseLost, RunBusy
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed", exc_type=ImportError)
@@ -312,3 +314,26 @@ def test_the_settings_hold_in_every_connection(store: PostgresStore) -> None:
     for name, value in connections._SETTINGS.items():
         (shown,) = store._read("SELECT current_setting(%s)", name)
         assert shown == (value.replace("60s", "1min"),)
+
+
+@pytest.mark.anyio
+async def test_an_agent_takes_its_url(database: str) -> None:
+    async with agent_for([reply(text("Done."))], journal=database) as (agent, _):
+        result = await agent.run("Hello.")
+        assert agent._journal is not None
+        assert agent._journal.load(result.run_id).dump() == result.dump()
+        agent._journal.close()
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in [name for name in sys.modules if name.startswith("agentkit.integrations.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ConfigurationError, match=r"agentkit-loop\[postgres\]"):
+        Journal("postgresql://localhost/x")
+
+
+def test_the_command_names_no_password() -> None:
+    assert command_on("12345678", "postgresql://ada:s3cret@db/x") == (
+        "agentkit runs resume 12345678 --journal postgresql://ada@db/x"
+    )
