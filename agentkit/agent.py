@@ -283,8 +283,10 @@ class Agent:
         lenient = client.provider.runs_at_end_turn
         request, tools = self._request_for(options, client, stream=stream)
         sends = request.kept() if journal else None
-        asks, taint = (self.model, client.origin), within.shared.taint if within else ()
-        begin(transcript, run_id, prompt, asks=asks, runs_at_end_turn=lenient, sends=sends, taint=taint)
+        asks: dict[str, Any] = {"asks": (self.model, client.origin), "runs_at_end_turn": lenient, "sends": sends}
+        if within:
+            asks |= {"taint": within.shared.taint, "within": (within.run_id, within.call_id)}
+        begin(transcript, run_id, prompt, **asks)
         for call_id, decision in decisions.items():
             transcript.decide(call_id, decision)
         return Run(

@@ -39,6 +39,7 @@ def begin(
     runs_at_end_turn: bool = False,
     sends: Mapping[str, Any] | None = None,
     taint: Iterable[str] = (),
+    within: tuple[str, str] | None = None,
 ) -> None:
     """Begins a run with `prompt`, or resumes one with None.
 
@@ -53,6 +54,7 @@ def begin(
         sends: The fields of the request that are the same in every turn, for a log that is kept: written where the run
             before had others.
         taint: What the run above this one has seen.
+        within: That run's id and its call, for a run that is a part of it.
 
     Raises:
         ConfigurationError: The prompt has no known shape, or something that JSON has not.
@@ -65,6 +67,8 @@ def begin(
         about["sends"] = sends
     if words := sorted(taint):
         about["taint"] = words
+    if within:
+        about["within"] = list(within)
     if prompt is None:
         transcript.begin(run_id, None, **about)
         return

@@ -186,7 +186,8 @@ class World:
         blocks = [block for message in self.turns_of(run_id) for block in message["content"]]
         inputs = [block["input"] for block in blocks if block.get("name") == "ask"]
         questions = {given.get("prompt") for given in inputs if isinstance(given, dict)}
-        return [row.run_id for row in self.disk.rows.values() if row.title in questions]
+        rows = [row.run_id for row in self.disk.rows.values() if row.title in questions]
+        return [asked for asked in rows if self.run_of(asked)[0].get("within", [""])[0] == run_id]
 
     def held(self, run_id: str) -> dict[str, str | None]:
         """For which tool an approval was asked last, by call."""

@@ -237,7 +237,7 @@ async def _all(world: World, schedule: Schedule, points: list[Counter[str]], res
             if not result.messages[-1]["content"] or result.finish.reason != "end_turn":
                 break
     world.check(not scope.cancelled_caught, "I9", lambda: "the schedule never ends")
-    await trio.sleep(100)  # tools that do not stop go on for a while
+    await trio.sleep(1000)  # tools that do not stop go on for a while, and a process that was stopped wakes
     world.look_at_late()
     left = [process.name for process in world.processes if process.open_replies and not process.dead]
     world.check(not left, "I15", lambda: f"{left} have not closed a reply")
