@@ -20,7 +20,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help demo test ci long chaos peers check simulate instructions bench clean
+.PHONY: help demo test ci long chaos peers check simulate mutants instructions bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -34,7 +34,7 @@ test: .venv/.test-stamp ## Run the tests that take seconds.
 	@echo "test: pytest, without the slow tests"
 	@$(BIN)/python -m pytest -n 2 -m "not slow" -rfEs $(TESTS)
 
-ci: .venv/.test-stamp ## Run every test, and measure the coverage.
+ci: .venv/.mutants-stamp ## Run every test, and measure the coverage.
 	@echo "ci: pytest, every test; 100 % branch coverage of $(COVERED)"
 	@$(BIN)/python -m coverage erase
 	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m coverage run -m pytest -n 2 -rfEs --durations=25 $(TESTS)
@@ -65,6 +65,10 @@ simulate: .venv/.test-stamp ## Run durable runs under drawn faults: N=200 schedu
 	@echo "simulate: $(or $(N),200) schedules from seed $(or $(SEED),0) on"
 	@$(BIN)/python tests/simulation/simulate.py $(or $(SEED),0) $(or $(N),200) $(or $(BUGS),0)
 
+mutants: .venv/.mutants-stamp ## Change the core in every small way, and see which change no test notices; MODULES="step jobs": those alone.
+	@echo "mutants: of $(or $(MODULES),the core); some minutes a module"
+	@$(BIN)/python $(TESTS)/mutants/mutants.py $(MODULES)
+
 instructions: .venv/.test-stamp ## Count what an event and a turn cost above bare httpx, where valgrind is there.
 	@echo "instructions: of an event and of a turn, agentkit against bare httpx (some minutes)"
 	@$(BIN)/python benchmarks/instructions.py
@@ -90,6 +94,10 @@ clean: ## Remove .venv, caches and what was built.
 	@$(call make_venv)
 	@$(call install,dev)
 	@touch .venv/.demo-stamp $@
+
+.venv/.mutants-stamp: .venv/.test-stamp
+	@$(call install,mutants)
+	@touch $@
 
 # Debian's python3 comes without ensurepip: then the environment gets no pip, and the one beside python3 fills it.
 define make_venv

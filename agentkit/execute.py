@@ -325,7 +325,7 @@ class Calls:
 
     def _keep_late(self, call: Call, tool: Tool, ended: Ended) -> None:
         """What a call has come to after it was given up, never part of the log. In a thread, perhaps after the run."""
-        _logger.warning("%s (%s) has ended (%s) after its call was given up", tool.name, call.call_id, ended.outcome)
+        _logger.info("%s (%s) has ended (%s) after its call was given up", tool.name, call.call_id, ended.outcome)
         if self._lease and not tool.is_read:
             self._lease.keep_late(call.call_id, ended.outcome, result_of(call, ended, repeated=False))
 
@@ -379,12 +379,12 @@ class Calls:
     def _note(self, call: Call, ended: Ended) -> Event:
         """Writes down how a call ended."""
         name = str(call.block.get("name"))
-        polls = name in self._tools and self._tools[name].polls  # then it is like no other call
-        digest = call.call_id if polls else digest_of(name, input_of(call), ended.content)
-        block = result_of(call, ended, repeated=self._transcript.repeats.are_noticed(digest))
         tool = self._tools.get(name)
-        entered = tool is not None and self._transcript.calls[call.call_id].state == "started"
-        about = {"taint": taint} if entered and tool and (taint := sorted(taint_of(tool.effect))) else {}
+        is_unlike = tool and tool.polls  # any other call
+        digest = call.call_id if is_unlike else digest_of(name, input_of(call), ended.content)
+        block = result_of(call, ended, repeated=self._transcript.repeats.are_noticed(digest))
+        entered = tool if self._transcript.calls[call.call_id].state == "started" else None
+        about = {"taint": taint} if entered and (taint := sorted(taint_of(entered.effect))) else {}
         self._transcript.end(call, ended.outcome, block, self._clock(), digest=digest, **about)
         content = block["content"]
         size = len(content.encode() if isinstance(content, str) else encode(content))

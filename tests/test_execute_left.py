@@ -71,7 +71,7 @@ async def test_X20_what_comes_late_is_kept_beside_the_run(
         (call,) = run.result.tool_calls
         assert call.outcome == ("timed_out" if ends == "deadline" else "cancelled")
         assert journal.orphans(run.run_id) == []
-        with caplog.at_level(logging.WARNING, "agentkit.tools"):
+        with caplog.at_level(logging.INFO, "agentkit.tools"):
             stubborn.free.set()
             await until(lambda: bool(journal.orphans(run.run_id)))
         (orphan,) = journal.orphans(run.run_id)

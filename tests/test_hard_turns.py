@@ -33,7 +33,7 @@ from agentkit.emulator import (
 from agentkit.errors import APIError, BadRequestError, StreamTruncated
 from agentkit.server_tools import code_execution, tool_search
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MODEL = "claude-sonnet-4-6"
 BOUND = "claude-opus-5-5"

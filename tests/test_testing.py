@@ -173,6 +173,7 @@ def test_a_script_that_does_not_fit_fails_the_test(run: Runs, source: str, said:
     assert "testing.py:" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -216,6 +217,7 @@ def test_the_reader_answers(run: Runs) -> None:
     run(dedent(source), passed=4)
 
 
+@pytest.mark.slow
 def test_the_environment_leads_there_and_is_put_back(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     own = {"ANTHROPIC_API_KEY": "a", "ANTHROPIC_AUTH_TOKEN": "b", "COMETAPI_KEY": "c", "NO_PROXY": "d.test"}
     for name, value in {**own, "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}.items():
@@ -234,6 +236,7 @@ def test_the_environment_leads_there_and_is_put_back(run: Runs, monkeypatch: pyt
     assert {name: os.environ[name] for name in own} == own
 
 
+@pytest.mark.slow
 def test_retries_are_quick_and_each_test_has_its_own(run: Runs) -> None:
     source = """
     @pytest.mark.parametrize("number", range(8))
@@ -255,6 +258,7 @@ def upstream(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-a-key-of-mine")
 
 
+@pytest.mark.slow
 def test_what_was_recorded_is_replayed(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     with Emulator(script=[reply("Sunny.")]) as real:
         upstream(monkeypatch, real.url)
@@ -269,6 +273,7 @@ def test_what_was_recorded_is_replayed(run: Runs, monkeypatch: pytest.MonkeyPatc
     assert 'recorded "How is Rome?", sent "And Paris?"' in shown
 
 
+@pytest.mark.slow
 def test_a_recording_is_replaced_by_a_new_one_only(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     with Emulator(script=[reply("Sunny."), reply("Cloudy.")]) as real:
         upstream(monkeypatch, real.url)
@@ -279,6 +284,7 @@ def test_a_recording_is_replaced_by_a_new_one_only(run: Runs, monkeypatch: pytes
     run(ONE.format("Cloudy."), passed=1)
 
 
+@pytest.mark.slow
 def test_the_client_is_the_same_when_it_records_and_when_it_replays(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     source = """
     def test_it(replay):
@@ -298,6 +304,7 @@ def test_the_client_is_the_same_when_it_records_and_when_it_replays(run: Runs, m
     assert "no API key: set ANTHROPIC_API_KEY" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "key"),
     [

@@ -339,3 +339,9 @@ def test_an_answer_may_have_several_turns() -> None:
     take(transcript, text("y"), stop="pause_turn")
     assert (transcript.answer_from, transcript.pauses, transcript.turns) == (at, 1, 1)
     assert (transcript.stop_reason, transcript.at_model_turn) == ("pause_turn", True)
+
+
+def test_misses_of_the_cache_are_part_of_what_was_used() -> None:
+    transcript = asked()
+    transcript.take_turn(reply(text("x")), "req_1", 1.0, sent={"cache_misses": ["tools_changed"]})
+    assert tuple(transcript.spending.usage.cache_miss_reasons) == ("tools_changed",)

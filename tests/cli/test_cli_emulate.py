@@ -92,6 +92,7 @@ def test_missing_folder(cli: Cli) -> None:
     assert (result.exit_code, result.stderr) == (2, "error: there is no folder 'nowhere' to search\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_script_that_fits(sent: signal.Signals, script: str) -> None:
     with started("emulate", "--port", "0", "--script", script) as process:

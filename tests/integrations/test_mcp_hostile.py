@@ -25,6 +25,8 @@ pytest.importorskip("mcp", reason="needs the extra mcp")
 
 from agentkit.integrations.mcp import ServerTools, mcp_server
 
+pytestmark = pytest.mark.slow
+
 SERVER = Path(__file__).with_name("hostile_server.py")
 CLOSING = 5.0  # seconds, with room for a busy machine
 

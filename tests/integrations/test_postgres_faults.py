@@ -29,6 +29,8 @@ from agentkit.integrations.postgres import PostgresStore, connections  # noqa: E
 if TYPE_CHECKING:
     from postgres_server import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 _WAITING = """
 SELECT count(*) FROM pg_stat_activity WHERE application_name = 'agentkit' AND wait_event_type = 'Lock'
 """

@@ -20,6 +20,8 @@ from agentkit import Journal, RunContext, tool
 
 postgres_integration = pytest.importorskip("agentkit.integrations.postgres", exc_type=ImportError)
 
+pytestmark = pytest.mark.slow
+
 PAYS = reply(tool_use("pay", id="toolu_a", amount=1))
 DONE = reply(text("All done."))
 

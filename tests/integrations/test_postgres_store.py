@@ -26,6 +26,8 @@ from agentkit.integrations.postgres import PostgresStore, connections, schema  #
 if TYPE_CHECKING:
     from postgres_server import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(database: str) -> Iterator[PostgresStore]:

@@ -12,6 +12,8 @@ from agentkit.store import Store
 
 postgres_integration = pytest.importorskip("agentkit.integrations.postgres", exc_type=ImportError)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def make(database: str) -> Iterator[Callable[[], Store]]:
