@@ -141,6 +141,7 @@ async def loop(
                     except APIError as error:
                         if not heal(transcript, error, request):
                             raise
+                        budget.settle()
                         for healed in _told(error, shown):
                             yield healed
                 case CallTools(due):

@@ -183,3 +183,16 @@ def test_a_tree_of_runs_spends_what_it_has_at_most(seed: int, money: bool) -> No
         assert spent.cost <= most * 5e-6 * (1 + 1e-9)
     else:
         assert spent.usage.total_tokens <= most
+
+
+def test_a_request_that_failed_reserves_nothing_any_more() -> None:
+    above, below = named("above"), named("below")
+    top = Budget(Limits(max_total_tokens=2000), above, "anthropic")
+    budget = Budget(Limits(), below, "anthropic", top)
+    first = budget.fit(REQUEST, None)
+    assert isinstance(first, Request)
+    lowered = budget.limits().max_total_tokens
+    budget.settle()
+    assert budget.limits().max_total_tokens == 2000
+    assert lowered is not None
+    assert lowered < 2000

@@ -12,6 +12,8 @@ import pytest
 from agentkit import ConfigurationError
 from agentkit_tools.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "coding_agent.py"
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from agentkit import image
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "data_analyst.py"
 
 

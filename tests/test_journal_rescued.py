@@ -24,6 +24,8 @@ from agentkit.lease import LEASE_SECONDS, Lease
 from agentkit.store import Lines
 from agentkit.transcript import Transcript
 
+pytestmark = pytest.mark.slow
+
 
 def has_result(durable: bool, lines: Lines) -> bool:
     return any(b'"ended"' in entry for entry, _ in lines)

@@ -13,6 +13,8 @@ from agentkit.errors import ToolError
 from agentkit.long_outputs import Outputs
 from agentkit.tool_results import KEPT_FROM
 
+pytestmark = pytest.mark.slow
+
 LOG = "".join(f"line {at}: nothing to see here\n" for at in range(1, 5001))
 
 

@@ -17,6 +17,8 @@ from agentkit import rescued
 from agentkit.errors import JournalError
 from agentkit.sqlite_store import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 ROW = replace(RUN, length=1)
 
 

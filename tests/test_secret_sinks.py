@@ -32,6 +32,8 @@ from agentkit.cli.lines import Lines
 from agentkit.cli.problems import brief_log
 from agentkit.cli.show import Screen
 
+pytestmark = pytest.mark.slow
+
 RUNS = 1000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 60
 SINKS = ["log", "records", "brief log", "errors", "events", "progress", "screen", "lines"]
 SINKS += ["dump", "journal", "outputs", "requests"]

@@ -22,6 +22,8 @@ from scripted import Json, ScriptedServer
 from agentkit.emulator import Emulator, reply
 from agentkit.support import COMETAPI, PROVIDERS
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["pytester"]
 
 HOME = Path.home()

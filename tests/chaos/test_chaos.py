@@ -11,6 +11,8 @@ import pytest
 from chaos_races import INTERRUPTED, STOPPED, STOPPED_IN_A_TOOL, race, stop_at
 from chaos_runs import BOUNDARIES, Chaos, chaos, count_all, failures, kill_again_and_again, kill_at, kill_at_any_time
 
+pytestmark = pytest.mark.slow
+
 # From the claim to the end, with each policy of a call that was left behind.
 OFTEN = (
     *("before claim", "within turn", "after turn", "before intent", "within intent", "after intent", "effect pay"),

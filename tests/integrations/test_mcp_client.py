@@ -27,6 +27,8 @@ from agentkit.integrations.mcp import mcp_server
 from agentkit.integrations.mcp.pins import digest_of
 from agentkit.integrations.mcp.results import content_of
 
+pytestmark = pytest.mark.slow
+
 SERVER = Path(__file__).with_name("polite_server.py")
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 20).decode()
 PDF = base64.b64encode(b"%PDF-1.7\n%%EOF\n").decode()

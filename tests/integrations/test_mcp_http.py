@@ -24,6 +24,7 @@ from agentkit.integrations.mcp import mcp_server
 
 # The package mcp leaves the generators of a stream as they are; trio warns of it.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Async generator 'httpx2:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Async generator 'httpcore2:ResourceWarning"),
 ]

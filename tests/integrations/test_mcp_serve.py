@@ -19,6 +19,8 @@ import mcp
 
 from agentkit.integrations.mcp import mcp_server, served
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 PROGRAM = '''
 import anyio, os, sys

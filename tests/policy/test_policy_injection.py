@@ -18,7 +18,7 @@ from scripted import ScriptedServer
 from agentkit import Agent, Client, Journal, Limits, allow, deny, edit, tool
 from agentkit.policy import Policy
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 MODEL = "claude-sonnet-4-6"
 
 OPEN = Policy(

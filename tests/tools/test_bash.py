@@ -23,7 +23,7 @@ from agentkit.testing import Scripted
 from agentkit_tools.bash import bash
 from agentkit_tools.sandbox import Sandbox
 
-pytestmark = needs_sandbox
+pytestmark = [needs_sandbox, pytest.mark.slow]
 
 
 class Calls:

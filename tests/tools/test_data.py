@@ -25,6 +25,8 @@ from agentkit_tools.data_duckdb import DuckdbFile, DuckdbFolder
 from agentkit_tools.data_rows import Rows, as_table
 from agentkit_tools.data_sqlite import SqliteFile
 
+pytestmark = pytest.mark.slow
+
 ROWS = [("Rome", 1, 10.5), ("Rome", 2, 20.0), ("Oslo", 1, 7.25), ("Oslo", 2, None)]
 CSV = "place,month,euros\nRome,1,10.5\nRome,2,20\nOslo,1,7.25\nOslo,2,\n"
 MANY = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {most}) SELECT "

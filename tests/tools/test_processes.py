@@ -19,7 +19,7 @@ from sandboxed import needs_sandbox
 from agentkit_tools.processes import Finished, Kept, run_confined
 from agentkit_tools.sandbox import Sandbox, work_folder
 
-pytestmark = needs_sandbox
+pytestmark = [needs_sandbox, pytest.mark.slow]
 
 MIB = 1024 * 1024
 

@@ -24,6 +24,8 @@ from agentkit_tools.python import cpython, python
 
 pytest.importorskip("pydantic_monty", reason="the extra `python` is not installed")
 
+pytestmark = pytest.mark.slow
+
 
 class City(BaseModel):
     name: str

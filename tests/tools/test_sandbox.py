@@ -21,6 +21,8 @@ from agentkit_tools.sandbox import Sandbox, Start, work_folder
 from agentkit_tools.shell import shell
 from agentkit_tools.syscalls import filter_program
 
+pytestmark = pytest.mark.slow
+
 MAKERS = pytest.mark.parametrize("make", [shell, cpython, bash])
 
 

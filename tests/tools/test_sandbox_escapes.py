@@ -23,7 +23,7 @@ from sandboxed import needs_sandbox
 from agentkit_tools.processes import run_confined
 from agentkit_tools.sandbox import Sandbox, Start, work_folder
 
-pytestmark = needs_sandbox
+pytestmark = [needs_sandbox, pytest.mark.slow]
 
 PROGRAM = Path(__file__).with_name("escapes")
 IS_ROOT = os.getuid() == 0

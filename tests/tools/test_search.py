@@ -18,6 +18,8 @@ from agentkit.emulator import Emulator, reply, text, tool_use
 from agentkit_tools.search import search
 from agentkit_tools.search_index import Index
 
+pytestmark = pytest.mark.slow
+
 REFUNDS = """# Refunds
 
 Customers get their money back within 14 days of the purchase.

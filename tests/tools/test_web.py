@@ -23,7 +23,7 @@ from agentkit.tools import InvalidInput
 from agentkit_tools.cited import paragraphs, search_result
 from agentkit_tools.web import searxng, web
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PARAGRAPH = "Lighthouses of the north coast were lit with oil until the winter of 1911, as the keepers' books say. "
 HTML = f"""<!doctype html><html><head><title>Lighthouses</title><meta charset=utf-8></head><body>

@@ -25,7 +25,7 @@ from agentkit import ToolError
 from agentkit_tools.web_address import Guard, parse_address
 from agentkit_tools.web_transport import Page, get
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 MB = 1024 * 1024
 LETTERS = b"The quick brown fox jumps over the lazy dog. " * 50
 
