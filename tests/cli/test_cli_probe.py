@@ -177,7 +177,7 @@ def test_what_is_accepted_unseen_is_not_known(ask: Any) -> None:
         (Raw(200, {}, "<p>"), None, "the reply has another shape than the API's"),
         (Json({"content": None}), False, ""),
         (Drop(), None, "can't reach the endpoint"),
-        (error(400, "invalid_request_error", f"bad \x1b[31m {KEY}" + "x" * 400), False, "bad [31m …xxx"),
+        (error(400, "invalid_request_error", f"bad \x1b[31m {KEY}" + "x" * 400), False, "bad [31m [redacted]x"),
     ],
 )
 def test_a_refusal_is_a_fact_and_a_failure_is_not(ask: Any, answer: object, supported: bool | None, note: str) -> None:

@@ -130,3 +130,9 @@ def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
 def test_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="The notes can't be written"):
         tools(Path("/dev/full"))[0]("a", "b")
+
+
+def test_P25_notes_of_runs_that_read_what_others_wrote_say_so(tmp_path: Path) -> None:
+    for untrusted, expected in ((False, {"read", "private"}), (True, {"read", "private", "untrusted"})):
+        _, read = notes(tmp_path / "notes.jsonl", untrusted=untrusted)
+        assert read.effect == expected

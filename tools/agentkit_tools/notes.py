@@ -17,7 +17,7 @@ __all__ = ["notes"]
 _MOST_BYTES = 16 * 1024 * 1024
 
 
-def notes(path: str | os.PathLike[str]) -> list[Tool]:
+def notes(path: str | os.PathLike[str], *, untrusted: bool = False) -> list[Tool]:
     """Two tools on one file: `add_note` and `read_notes`. They reach no other file.
 
     The file has one JSON object a line, `{"title": …, "text": …}`, and is made with the first note. Each note is
@@ -25,6 +25,7 @@ def notes(path: str | os.PathLike[str]) -> list[Tool]:
 
     Args:
         path: The file; its folder must exist.
+        untrusted: Whether the runs that write there read what others wrote, so that a note may be theirs.
     """
     file = Path(path)
     lock = threading.Lock()
@@ -45,7 +46,7 @@ def notes(path: str | os.PathLike[str]) -> list[Tool]:
             _append(file, {"title": title, "text": text})
         return f"Noted: {title}"
 
-    @tool(effect={"read", "private"})
+    @tool(effect={"read", "private"} | ({"untrusted"} if untrusted else set()))
     def read_notes(query: str = "") -> str:
         """Read the notes that were kept, the oldest first.
 
