@@ -16,6 +16,7 @@ import sniffio
 from chaos_worker import QUESTION, DyingStore, World, client_of
 
 from agentkit import Agent, Journal, Run, RunResult, allow
+from agentkit.errors import RunBusy
 
 WAYS = ("cancel", "leave", "scope", "scope, drains", "task")  # the last is asyncio's own, on trio a scope too
 
@@ -63,7 +64,11 @@ async def _rounds(job: dict[str, Any]) -> dict[str, Any]:
             if took is not None:
                 seconds.append(took)
                 counts[way] += 1
-            result = await _to_the_end(agent, result, held)
+            try:
+                result = await _to_the_end(agent, result, held)
+            except RunBusy:  # the thread that took the run up was cut off by asyncio's own cancel, and ended meanwhile
+                await anyio.sleep(0.1)
+                result = await _to_the_end(agent, result, held)
             failures += _wrong(world, result, journal)
             world.forget_effects()
             counts.update(str(call.outcome) for call in result.tool_calls)
