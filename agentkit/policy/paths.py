@@ -26,7 +26,10 @@ def is_certain(path: str) -> bool:
     """
     if not 0 < len(path) <= LONGEST:
         return False
-    return not _UNCERTAIN.search(_HERE.sub("", unicodedata.normalize("NFKC", path)))
+    without_dots = _HERE.sub("", unicodedata.normalize("NFKC", path))
+    if without_dots != unicodedata.normalize("NFKC", _HERE.sub("", path)):  # a wide dot is one to some
+        return False
+    return not _UNCERTAIN.search(without_dots)
 
 
 def fold(text: str) -> str:

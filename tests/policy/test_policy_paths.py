@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from policy_tools import TOOLS
 
@@ -188,6 +188,7 @@ NAMES = st.text(st.sampled_from("ab.-_ %~\\:é．‥\0"), min_size=1, max_size=6
 
 
 @given(st.lists(NAMES, max_size=6), st.booleans())
+@example(["．"], True)
 def test_an_allowed_path_stays_below_its_folder_for_every_reader(names: list[str], below: bool) -> None:
     path = "/".join((["src"] if below else []) + names)
     if PathPattern("src/**").covers(path):
