@@ -233,7 +233,10 @@ def test_limits_only_ever_end_a_run(transcript: Transcript) -> None:
     free = step(transcript)
     none_left = Limits(max_turns=0, max_tool_calls=0, max_pauses=0, max_seconds=0.0, max_total_tokens=0)
     ended = next_step(transcript, none_left, 0.0)
-    assert ended == free if isinstance(free, Answer | Finish) else isinstance(ended, Finish)
+    if isinstance(free, Answer) or (isinstance(free, Finish) and free.reason != "loop"):  # turns count before circles
+        assert ended == free
+    else:
+        assert isinstance(ended, Finish)
     for name in ("max_turns", "max_tool_calls", "max_pauses", "max_seconds"):
         limited = next_step(transcript, replace(Limits(), **{name: 0}), 0.0)
         assert limited == free or (isinstance(limited, Finish) and limited.reason == name)
