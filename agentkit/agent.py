@@ -308,7 +308,7 @@ class Agent:
     def _new_run_id(self, prompt: Prompt | None, within: RunContext[Any] | None) -> str:
         if within is None or prompt is None:
             return os.urandom(16).hex()
-        run_id: str = within.shared.run_id(within.idempotency_key, [self.model, as_messages(prompt)])
+        run_id: str = within.shared.run_id(within.idempotency_key, as_messages(prompt))
         return run_id
 
     def _client_for(self, options: RunOptions) -> Client:

@@ -172,7 +172,7 @@ class Shared:
 
         Args:
             key: The idempotency key of the call.
-            question: All that makes it another run. Of equal ones it does not matter which is which.
+            question: What is asked, and nothing of who is asked: an agent that was changed since goes on with its run.
         """
         digest = hashlib.sha256(encode([key, question])).hexdigest()
         self.asked[digest] += 1

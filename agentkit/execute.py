@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from agentkit.budget import Shared
 from agentkit.call import Approve, Call
 from agentkit.early import EarlyCalls
-from agentkit.errors import ToolError
+from agentkit.errors import JournalError, ToolError
 from agentkit.events import Event, ToolCall, ToolHeld, ToolJudged, ToolProgress, ToolResult
 from agentkit.invocation import (
     MAY_HAVE_RUN,
@@ -242,7 +242,7 @@ class Calls:
                 raise
         call = self._transcript.calls[call.call_id]
         self._jobs.emit(ToolCall(call.call_id, tool.name, copy_json(input_of(call))))
-        if (said := self._unsaid.pop(call.call_id, None)) is not None:
+        if said := self._unsaid.pop(call.call_id, ""):
             self._progress(call.call_id, tool.name, said)
         began = anyio.current_time()
         watch = self._jobs.watch(began + self._seconds(tool, call), partial(self._give_up, call, tool))
@@ -278,7 +278,7 @@ class Calls:
 
         try:
             await lease.transact(work)
-        except BaseException:
+        except JournalError:
             if events:
                 self._transcript.start(call, tool=tool.digest)  # nothing of it has happened
             raise

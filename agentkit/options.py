@@ -33,7 +33,8 @@ class RunOptions(TypedDict, total=False):
         session: Names a conversation in the journal: a run goes on where its last one has ended, one run at a time.
         within: The call of a tool that this run is a part of. It shares budget and deadline of the run above it, and
             unless it has its own also client, journal, `deps` and `approve`. When the call runs again after its process
-            died, the run goes on.
+            died, the run goes on: it is named after the call and the question. Agents that are asked the same at once
+            need a `run_id` each, such as `f"{ctx.idempotency_key}-poet"`.
     """
 
     deps: Any

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from journaled import Clock, WatchedStore
+from logs import asked
 from runs import agent_for, honest, nothing_leaks
 from scripted import ScriptedServer, error, reply, text, tool_use
 
 from agentkit import Agent, Client, Journal, Limits, RunContext, RunResult, allow, tool, web_search
+from agentkit.budget import Budget, Shared
 from agentkit.errors import ConfigurationError
 from agentkit.events import ToolProgress
 from agentkit.lease import LEASE_SECONDS
@@ -238,6 +241,23 @@ async def test_a_tool_of_ones_own_runs_agents_within_its_call() -> None:
         assert result_of(result)["content"] == '["0: tea","1: tea","2: More?"]'
         assert len(set(seen)) == 3
         assert result.usage.input_tokens == 320
+
+
+async def test_an_agent_that_was_changed_goes_on_with_its_run(tmp_path: Path) -> None:
+    """A run within a call is named after the call and the question: another model or prompt does not begin it again."""
+    store, notes = WatchedStore(tmp_path), Notes()
+    ctx = RunContext(deps=None, run_id="r", call_id="1:a", tool_use_id="a", tool_name="research")
+    journal = store.journal(Clock())
+    async with agent_for(family(["tea"]), notes.tool(), journal=journal) as (agent, _):
+        shared = Shared(
+            client=agent._client, journal=journal, approve=None, budget=Budget(Limits(), asked(), "generic")
+        )
+        first = await agent.run("tea", within=replace(ctx, shared=shared))
+        changed: Any = {"system": "Changed.", "client": agent._client, "journal": journal}
+        other = Agent("claude-opus-4-8", tools=[notes.tool()], **changed)
+        again = await other.run("tea", within=replace(ctx, shared=replace(shared, asked=Counter())))
+        assert (again.run_id, again.text) == (first.run_id, "tea is known")
+        assert notes.topics == ["tea"]
 
 
 async def test_what_can_not_be_a_part_of_a_call() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,36 @@ async def test_what_can_not_be_written_has_not_happened(tmp_path: Path) -> None:
         result = await agent.resume(caught.value.result)
         assert result.text == "Done."
         assert credited(tmp_path / "runs.db") == [1, 2]
+
+
+async def test_what_is_under_way_when_asyncio_cancels_is_whole(tmp_path: Path, anyio_backend_name: str) -> None:
+    """The result is in the log, the transaction is not committed yet, and `task.cancel()` heeds no shield."""
+    if anyio_backend_name == "trio":
+        pytest.skip("trio has one kind of cancellation")
+    import asyncio
+
+    entered, go_on = threading.Event(), threading.Event()
+
+    def waits(durable: bool, lines: Any) -> bool:
+        if any(b'"ended"' in line for line, _ in lines) and not entered.is_set():
+            entered.set()
+            assert go_on.wait(5)
+        return False
+
+    store = WatchedStore(tmp_path)
+    store.fails = waits
+    script = [reply(tool_use("credit", amount=7)), reply(text("Done."))]
+    async with agent_for(script, credit, journal=store.journal(time.time)) as (agent, _):
+        task = asyncio.create_task(agent.run("Credit.", run_id="r"))
+        await asyncio.to_thread(entered.wait, 5)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        go_on.set()
+        await asyncio.wait([task])
+        result = await agent.resume("r")
+        assert result.text == "Done."
+        assert [call.outcome for call in result.tool_calls] == ["done"]
+        assert credited(tmp_path / "runs.db") == [7]
 
 
 async def test_a_tool_that_ends_the_transaction_is_an_error(tmp_path: Path) -> None:

@@ -66,7 +66,11 @@ async def _rounds(job: dict[str, Any]) -> dict[str, Any]:
                 counts[way] += 1
             try:
                 result = await _to_the_end(agent, result, held)
-            except RunBusy:  # the thread that took the run up was cut off by asyncio's own cancel, and ended meanwhile
+            except RunBusy:
+                if (
+                    way != "task"
+                ):  # asyncio's own cancel leaves the thread that took the run up, and that ends meanwhile
+                    raise
                 await anyio.sleep(0.1)
                 result = await _to_the_end(agent, result, held)
             failures += _wrong(world, result, journal)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("cosmic_ray", reason="needs cosmic-ray, which the extra `dev` has")
+pytest.importorskip("cosmic_ray", reason="needs cosmic-ray, which the extra `mutants` has: make mutants")
 
 from cosmic_ray.mutating import mutate_code
 from mutant_operators import OPERATORS

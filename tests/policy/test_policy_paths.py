@@ -153,7 +153,7 @@ CHANGES = {
     "blank": lambda path, at: f" {path} ",
     "stream": lambda path, at: f"{path}::$DATA",
     "drive": lambda path, at: f"c:\\{path}",
-    "absolute": lambda path, at: f"/srv/work/{path}",
+    "absolute": lambda path, at: f"/srv/project/{path}",
     "home": lambda path, at: f"~/{path}",
     "url": lambda path, at: f"file:///srv/{path}",
     "unc": lambda path, at: f"\\\\host\\share\\{path}",
