@@ -12,11 +12,14 @@ import anyio
 import pytest
 from runs import FOUND, SEARCH, add, agent_for, drain, look, nothing_leaks, pause_tools_answer, tasks, until, valid
 from scripted import Drop, ScriptedServer, error, reply, server_tool_use, text, tool_use
+from trio.testing import MockClock
 
 from agentkit import Agent, APIError, Client, ConfigurationError, Limits, Run, RunResult, RunUnfinished, allow, tool
 from agentkit.events import RunEnd
 
 pytestmark = pytest.mark.anyio
+
+CLOCK = MockClock(rate=1)  # goes on as clocks do, and jumps where a test says so
 
 
 async def outcome_of(run: Run, act: Callable[[Any], None]) -> RunResult:
@@ -152,22 +155,30 @@ async def test_L4_the_time_is_up_during_the_request() -> None:
     valid(result)
 
 
+@pytest.mark.parametrize("anyio_backend", [("trio", {"clock": CLOCK})], ids=["trio"])
 async def test_L4_time_parked_does_not_count_and_time_used_does() -> None:
     @tool(needs_approval=True)
     async def pay() -> str:
         """Pays."""
         return "paid"
 
-    limits = Limits(max_seconds=0.4)
-    async with agent_for([reply(tool_use("pay")), reply(text("Done."))], pay, limits=limits) as (agent, _):
+    @tool
+    async def think() -> str:
+        """Takes 20 seconds."""
+        CLOCK.jump(20)
+        return "thought"
+
+    script = [reply(tool_use("think")), reply(tool_use("pay", id="toolu_2")), reply(text("Done."))]
+    async with agent_for(script, pay, think, limits=Limits(max_seconds=30)) as (agent, _):
         result = await agent.run("Go")
         assert result.finish.reason == "needs_approval"
-        await anyio.sleep(0.5)
-        late = await agent.resume(result, limits=Limits(max_seconds=result.seconds))
-        assert late.finish.reason in ("max_seconds", "needs_approval")
-        done = await agent.resume(result, decisions={"1:toolu_1": allow()})
+        assert 20 <= result.seconds < 30
+        CLOCK.jump(3600)
+        late = await agent.resume(result, limits=Limits(max_seconds=20), decisions={"2:toolu_2": allow()})
+        assert late.finish.reason == "max_seconds"
+        done = await agent.resume(result, decisions={"2:toolu_2": allow()})
     assert done.text == "Done."
-    assert done.seconds >= result.seconds
+    assert 20 <= result.seconds <= done.seconds < 30
 
 
 # Leaving
