@@ -100,6 +100,6 @@ async def nothing_leaks(*servers: ScriptedServer) -> AsyncGenerator[None]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Waits for something that no event tells of."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not condition():  # noqa: ASYNC110
             await anyio.sleep(0.002)

@@ -193,13 +193,13 @@ class ScriptedServer:
         """Ends every connection and thread."""
         self._closing = True
         with self._listener, socket.create_connection(self._listener.getsockname()):
-            self._threads[0].join(5)
+            self._threads[0].join(30)
         with self._changed:
             for connection in self._sockets.values():
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(30)
             assert not thread.is_alive(), "a function of the script has not returned"
 
     def assert_done(self) -> None:
@@ -218,7 +218,7 @@ class ScriptedServer:
         with self._changed:
             return len(self._sockets)
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         """Waits for something about the requests or the connections; from a coroutine, call it in a thread."""
         with self._changed:
             assert self._changed.wait_for(condition, seconds), f"not so within {seconds} s"

@@ -67,8 +67,8 @@ async def test_C16_two_runs_of_a_session_at_once(tmp_path: Path) -> None:
                 await agent.run("And me?", session="ada")
             go_on.set()
         assert (await agent.run("And me?", session="ada")).text == "5 said"
-        assert agent._journal is not None
-        agent._journal.close()
+        assert agent.journal is not None
+        agent.journal.close()
 
 
 async def test_a_session_holds_for_an_approval_and_goes_on(tmp_path: Path) -> None:

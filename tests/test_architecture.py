@@ -22,7 +22,7 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 MOST_NAMES = 30
 LOADED_LATE = {"httpx", "pydantic", "tenacity", "docstring_parser"}
-NAMES_EVENT_LOOPS = ("agentkit/background.py", "agentkit/emulator/", "agentkit/cli/")
+NAMES_EVENT_LOOPS = ("agentkit/background.py", "agentkit/emulator/", "agentkit/cli/", "agentkit/integrations/durable/")
 NOT_OUR_WORDS = {"chain", "node", "manager", "handler", "helper", "util"}
 # Cut in two, so that this file holds none of them.
 ABSOLUTE = re.compile(r"(?<![\w.~-])/(?:wor" + r"k|roo" + r"t|hom" + r"e|User" + r"s)/\w")

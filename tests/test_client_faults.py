@@ -13,7 +13,11 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+import anyio
+import httpx
 import pytest
+from clock import BACKENDS, LONG, SlowHTTP, jump, settle
+from runs import until
 from scripted import Drop, Json, Raw, ScriptedServer, Sse, error, reply, text, thinking, tool_use
 from sending import HTTP, QUICK, REQUEST, UNSTREAMED, client_for, send, shown
 
@@ -47,7 +51,7 @@ HELLO = reply(thinking("hm"), text("Hello, world: this is an answer."), tool_use
 S, U = (REQUEST,), (UNSTREAMED,)
 WIRE = [sse(event) for event in events(HELLO)]
 BODY = b"".join(WIRE)
-STALL, WHOLE = Timeouts(connect=0.08, stall=0.08), Timeouts(connect=0.08, reply=0.08)
+STALL, WHOLE = Timeouts(connect=LONG, stall=LONG), Timeouts(connect=LONG, reply=LONG)
 HTML = {"content-type": "text/html"}
 STREAM = {"content-type": "text/event-stream"}
 PAGE = "<html><head><style>p {}</style></head><body><p>Bad\x00 gateway\x1b[31m</p>" + "x" * 2000
@@ -64,7 +68,7 @@ class Fault:
         requests: How many requests are made before it is raised; one that takes its time is met but once.
         match: Found in its text.
         asked: The requests with which it is met: by default streamed ones, and others where the status says success.
-        timeouts: Those of the client.
+        timeouts: Those of the client. The clock is put forward beyond them.
     """
 
     row: str
@@ -255,17 +259,33 @@ def cases(faults: list[Fault], *kinds: str) -> Iterator[Any]:
                 yield pytest.param(fault, asked, kind, id="-".join(how), marks=marks)
 
 
+async def time_passes(fault: Fault, server: ScriptedServer, seen: list[Event]) -> None:
+    """The limit of the fault is over once the client waits for what does not come."""
+    if fault.timeouts != Timeouts() and fault.row not in OURS:
+        await until(lambda: bool(server.requests if isinstance(fault.served, Drop) else seen))
+        await settle()
+        jump()
+
+
+def slow_http(fault: Fault) -> dict[str, Any]:
+    """Where the clock is ours, what comes takes its time."""
+    return {"http": httpx.AsyncClient(transport=SlowHTTP())} if fault.row in OURS else {}
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("fault", "asked", "kind"),
     [*cases(STATUS + TRANSPORT + EVENTS, "own"), *cases([f for f in TRANSPORT if f.row not in OURS], *HTTP[1:])],
 )
+@BACKENDS
 async def test_fault_that_stays(fault: Fault, asked: Request, kind: str) -> None:
     seen: list[Event] = []
     slow = fault.timeouts != Timeouts()
     requests, policy = (1, replace(QUICK, max_attempts=1)) if slow else (fault.requests, QUICK)
     with ScriptedServer(lambda _: fault.served) as server:
-        async with client_for(kind, server.url, timeouts=fault.timeouts, retry=policy) as client:
+        options = {"timeouts": fault.timeouts, "retry": policy, **slow_http(fault)}
+        async with client_for(kind, server.url, **options) as client, anyio.create_task_group() as group:
+            group.start_soon(time_passes, fault, server, seen)
             with pytest.raises(APIError, match=fault.match) as caught:
                 await send(client, asked, into=seen)
     failure = caught.value
@@ -289,10 +309,14 @@ PASSING = [
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("fault", "asked", "kind"), [*cases(PASSING, "own")])
+@BACKENDS
 async def test_fault_that_passes(fault: Fault, asked: Request, kind: str) -> None:
+    seen: list[Event] = []
     with ScriptedServer([fault.served, HELLO]) as server:
-        async with client_for(kind, server.url, timeouts=fault.timeouts) as client:
-            seen = await send(client, asked)
+        options = {"timeouts": fault.timeouts, **slow_http(fault)}
+        async with client_for(kind, server.url, **options) as client, anyio.create_task_group() as group:
+            group.start_soon(time_passes, fault, server, seen)
+            await send(client, asked, into=seen)
         server.assert_done()
     assert isinstance(seen[-1], TurnEnd)
     assert json.dumps(seen[-1].message) == json.dumps(HELLO)

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
+from clock import BACKENDS, LONG, jump, stopped
 from scripted import Drop, ScriptedServer, Sse, error, reply, text, thinking, tool_use
 from sending import HTTP, KEY, QUICK, REQUEST, UNSTREAMED, asked, client_for, http_client, send
 
@@ -72,13 +73,15 @@ async def test_connection_serves_again(kind: str, request_: Request, chunk: int 
 
 @pytest.mark.anyio
 @http_kinds
+@BACKENDS
 async def test_connection_serves_again_where_the_end_of_the_body_comes_late(kind: str) -> None:
     late = threading.Event()
     threading.Timer(0.03, late.set).start()
     with ScriptedServer([Sse([*events(HELLO), late]), HELLO]) as server:
         async with client_for(kind, server.url) as client:
-            for _ in range(2):
-                await send(client)
+            with stopped():
+                for _ in range(2):
+                    await send(client)
     assert [request.connection for request in server.requests] == [0, 0]
 
 
@@ -93,7 +96,7 @@ async def test_turn_is_complete_whatever_follows_message_stop(kind: str, end: An
             for _ in range(2):
                 assert isinstance((await send(client))[-1], TurnEnd)
         server.assert_done()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 20
 
 
 # The consumer leaves
@@ -105,7 +108,7 @@ async def test_leaving_at_any_event_gives_the_connection_back(kind: str) -> None
     """With room for one connection only, one that leaked would be missed by the next turn."""
     http = http_client(kind, limits=__import__(kind).Limits(max_connections=1))
     with ScriptedServer(lambda _: Sse(HELLO, pause=0.0005)) as server:
-        async with client_for(kind, server.url, http=http, timeouts=Timeouts(connect=1)) as client:
+        async with client_for(kind, server.url, http=http, timeouts=Timeouts(connect=30)) as client:
             everything = await send(client)
             for count in range(1, len(everything)):
                 assert await leave_after(client, count) == everything[:count]
@@ -154,9 +157,15 @@ async def test_cancelled(kind: str, request_: Request, where: str) -> None:
     }[where]
     with ScriptedServer([first, HELLO]) as server:
         async with client_for(kind, server.url) as client:
-            with anyio.move_on_after(0.05) as scope:
-                await send(client, request_)
-            assert scope.cancelled_caught
+            seen: list[Event] = []
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(send, client, request_, into=seen))
+                await until(server, lambda: bool(server.requests))
+                while where == "before a retry" and not seen:  # noqa: ASYNC110
+                    await anyio.sleep(0.005)
+                await anyio.sleep(0.02)
+                group.cancel_scope.cancel()
+            assert not any(isinstance(event, TurnEnd) for event in seen)
             if where != "before a retry":
                 await until(server, lambda: server.open_connections == 0)
             assert isinstance((await send(client, request_))[-1], TurnEnd)
@@ -167,7 +176,7 @@ async def test_cancelled(kind: str, request_: Request, where: str) -> None:
 async def test_cancelled_turns_leave_room(kind: str) -> None:
     http = http_client(kind, limits=__import__(kind).Limits(max_connections=2))
     with ScriptedServer(lambda r: Sse(HELLO, pause=0.003) if r.number < 10 else HELLO) as server:
-        async with client_for(kind, server.url, http=http, timeouts=Timeouts(connect=1)) as client:
+        async with client_for(kind, server.url, http=http, timeouts=Timeouts(connect=30)) as client:
             for count in range(10):
                 with anyio.move_on_after(0.002 * count):
                     await send(client)
@@ -203,7 +212,7 @@ def test_one_client_on_both_kinds_of_event_loops() -> None:
 
 def test_one_client_in_two_threads() -> None:
     failures: list[BaseException] = []
-    together = threading.Barrier(2, timeout=5)
+    together = threading.Barrier(2, timeout=30)
 
     async def turns(client: Client) -> None:
         for _ in range(5):
@@ -223,7 +232,7 @@ def test_one_client_in_two_threads() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
     assert not failures
     assert len(server.requests) == 10
     assert {request.connection for request in server.requests} == {0, 1}
@@ -329,18 +338,30 @@ async def test_large_body_is_sent_whole_again_and_again(kind: str, request_: Req
         assert request.body == body
 
 
+async def hurry() -> None:
+    """Whatever all wait for, its time is over."""
+    while True:
+        await anyio.wait_all_tasks_blocked()
+        jump()
+        await anyio.sleep(0.005)
+
+
 @pytest.mark.anyio
 @callers_kinds
+@BACKENDS
 async def test_full_pool_is_a_failure_that_may_pass(kind: str) -> None:
     """T14: the request was not sent, so it may be sent again; but not for ever."""
     http = http_client(kind, limits=__import__(kind).Limits(max_connections=1))
     with ScriptedServer([Sse([*_first_events()], end="stall")]) as server:
-        options = {"timeouts": Timeouts(connect=0.1), "retry": replace(QUICK, max_attempts=2)}
+        options = {"timeouts": Timeouts(connect=LONG), "retry": replace(QUICK, max_attempts=2)}
         async with client_for(kind, server.url, http=http, **options) as client:
             turn = client.send(asked(), REQUEST)
             await anext(turn)
-            with pytest.raises(APITimeoutError, match="PoolTimeout") as caught:
-                await send(client)
+            async with anyio.create_task_group() as group:
+                group.start_soon(hurry)
+                with pytest.raises(APITimeoutError, match="PoolTimeout") as caught:
+                    await send(client)
+                group.cancel_scope.cancel()
             await turn.aclose()
     assert caught.value.attempts == 2
     assert len(server.requests) == 1

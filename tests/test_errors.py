@@ -172,10 +172,10 @@ def test_long_messages_are_cut() -> None:
 
 @pytest.mark.parametrize("piece", ["<", "<script", "<style>", "<a ", "</script>", "<script></"])
 def test_no_page_takes_long(piece: str) -> None:
-    """20,000 characters of any of these took a third of a second when tags were matched to their far end."""
+    """200,000 characters of any of these took half a minute when tags were matched to their far end."""
     began = time.process_time()
-    status_error(502, piece * (20_000 // len(piece)))
-    assert time.process_time() - began < 0.2
+    status_error(502, piece * (200_000 // len(piece)))
+    assert time.process_time() - began < 5
 
 
 @given(

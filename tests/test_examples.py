@@ -89,7 +89,7 @@ def backend(environment: dict[str, str]) -> Iterator[str]:
     command = [sys.executable, "-m", "uvicorn", "examples.backend:app", "--port", str(port), "--log-level", "warning"]
     server = subprocess.Popen(command, env=environment, cwd=EXAMPLES.parent)
     try:
-        for _ in range(200):
+        for _ in range(1200):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break

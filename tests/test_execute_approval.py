@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from calls import UNKNOWN, World
+from runs import until
 from scripted import tool_use
 
 from agentkit.events import ToolCall, ToolHeld
@@ -125,6 +127,36 @@ async def test_what_is_sent_of_an_edited_call_has_no_blank_text(given_back: Any)
     assert len(result["content"]) == (2 if isinstance(given_back, list) else 1)
 
 
+async def test_a_call_whose_approval_is_over_while_it_waits_for_its_place_is_held_again() -> None:
+    world, entered = approved(True)
+    world.uses = [tool_use("pay", amount=5)]
+    world.commit()
+    now = [0.0]
+    looks: list[float] = []
+
+    def looked_at() -> float:
+        looks.append(now[0])
+        return now[0]
+
+    async with world.calls() as calls:
+        calls._now = looked_at  # type: ignore[method-assign]
+        await world.drain(calls)
+        world.transcript.decide("1:toolu_1", Decision("allow", until=50.0))
+        for _ in range(world.limits.max_parallel_tools):
+            calls._slots.acquire_nowait()
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.drain, calls)
+            await until(lambda: len(looks) == 2)
+            now[0] = 51.0
+            calls._slots.release()
+        assert (entered, len(world.of(ToolHeld)), world.of(ToolCall)) == ([], 2, [])
+        (call,) = world.transcript.held()
+        assert (call.call_id, call.decision) == ("1:toolu_1", None)
+        world.transcript.decide("1:toolu_1", Decision("allow", until=60.0))
+        await world.drain(calls)
+        assert entered == [5]
+
+
 # Calls that an earlier process left
 
 
@@ -168,3 +200,19 @@ async def test_a_call_of_a_dead_run_that_was_edited_and_is_unknown_keeps_the_pla
     async with world.calls() as calls:
         await world.drain(calls)
     assert world.answer()[0]["content"].startswith("The process stopped while this call ran.")
+
+
+async def test_what_may_repeat_and_had_begun_in_time_goes_on_though_its_approval_is_over() -> None:
+    @tool(needs_approval=True, idempotent=True)
+    async def put(at: int) -> str:
+        """Puts."""
+        return "put"
+
+    world = World([put], [tool_use("put", at=1)])
+    world.commit()
+    (call,) = world.transcript.unended()
+    world.transcript.hold(call)
+    world.transcript.decide(call.call_id, Decision("allow", until=0.0))
+    world.transcript.start(world.transcript.unended()[0])
+    await world.carry_out()
+    assert (world.outcomes, world.of(ToolHeld)) == (["done"], [])

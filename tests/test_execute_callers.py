@@ -7,7 +7,9 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from calls import UNKNOWN, World
+from clock import BACKENDS, jump
 from scripted import server_tool_use, tool_use
 
 from agentkit.errors import ToolError
@@ -146,31 +148,32 @@ async def test_a_call_from_code_has_240_seconds(sort: str) -> None:
 
     caller = {"direct": {"type": "direct"}, "code": CODE, "old code": {**CODE, "type": "code_execution_20250825"}}[sort]
     await in_code(wait, uses=[{**tool_use("wait"), "caller": caller}]).run()
-    assert left == [pytest.approx(1000 if sort == "direct" else 240, abs=1)]
+    assert left == [pytest.approx(1000 if sort == "direct" else 240, abs=20)]
 
 
+@BACKENDS
 async def test_the_time_that_calls_from_code_wait_for_others_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentkit.execute._CODE_WAITS", 0.2)
+    monkeypatch.setattr("agentkit.jobs.GRACE", 600)
 
-    @tool
+    @tool(timeout=200)
     async def wait() -> None:
-        """Waits."""
-        await anyio.sleep(0.15)
+        """Takes 150 seconds."""
+        jump(150)
+        await anyio.sleep(0.05)
 
     uses = [from_code("wait", f"toolu_{at}") for at in range(3)]
     results = await in_code(wait, uses=uses, max_parallel_tools=1).run()
     late = [block["content"] for block in results if "is_error" in block]  # trio begins them in any order
     assert len(late) == 2
-    assert all(text.startswith("Timed out after 0") and text.endswith(UNKNOWN) for text in late)
+    assert all(text.startswith("Timed out after ") and text.endswith(UNKNOWN) for text in late)
 
 
-async def test_a_later_turn_has_its_time_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentkit.execute._CODE_WAITS", 0.2)
-
+@BACKENDS
+async def test_a_later_turn_has_its_time_anew() -> None:
     @tool(effect="read")
     async def look(at: int) -> int:
         """Looks."""
-        await anyio.sleep(0.05)
+        await checkpoint()
         return at
 
     world = in_code(look, uses=[from_code("look", at=1)])
@@ -178,7 +181,7 @@ async def test_a_later_turn_has_its_time_anew(monkeypatch: pytest.MonkeyPatch) -
     async with world.calls() as calls:
         await world.drain(calls)
         world.answer()
-        await anyio.sleep(0.2)
+        jump(250)
         use = from_code("look", "toolu_2", at=2)
         world.uses, world.others = [use], []
         calls.offer(use)  # before its turn is committed

@@ -9,6 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
+from calls import World
+from clock import BACKENDS, CLOCK, LONG, jump, settle
 from journaled import Clock, WatchedStore
 from runs import agent_for, until
 from scripted import reply, text, tool_use
@@ -35,12 +37,18 @@ class Stubborn:
         def act() -> str:
             """Acts."""
             self.entered.set()
-            assert self.free.wait(10)
+            assert self.free.wait(60)
             if isinstance(self.outcome, Exception):
                 raise self.outcome
             return self.outcome
 
         return act
+
+    async def time_passes(self) -> None:
+        """The call is late."""
+        await until(self.entered.is_set)
+        await settle()
+        jump()
 
 
 @pytest.mark.parametrize("ends", ["deadline", "cancel"])
@@ -52,11 +60,12 @@ class Stubborn:
         (OSError("the secret is 17"), ("failed", "The tool failed with OSError.")),
     ],
 )
+@BACKENDS
 async def test_X20_what_comes_late_is_kept_beside_the_run(
     tmp_path: Path, ends: str, outcome: Any, kept: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     journal, stubborn = Journal(tmp_path / "runs.db"), Stubborn(outcome)
-    made = stubborn.tool(timeout=0.05 if ends == "deadline" else 60)
+    made = stubborn.tool(timeout=LONG)
     async with agent_for(SCRIPT[: 2 if ends == "deadline" else 1], made, journal=journal) as (agent, _):
         async with agent.stream("Go.") as run, anyio.create_task_group() as group:
 
@@ -64,8 +73,7 @@ async def test_X20_what_comes_late_is_kept_beside_the_run(
                 await until(stubborn.entered.is_set)
                 run.cancel()
 
-            if ends == "cancel":
-                group.start_soon(cancel)
+            group.start_soon(cancel if ends == "cancel" else stubborn.time_passes)
             async for _ in run:
                 pass
         (call,) = run.result.tool_calls
@@ -92,10 +100,13 @@ async def test_X20_one_that_ends_in_time_leaves_no_orphan(tmp_path: Path) -> Non
     journal.close()
 
 
+@BACKENDS
 async def test_X20_a_late_result_that_can_not_be_kept_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store, stubborn = WatchedStore(tmp_path), Stubborn()
-    async with agent_for(SCRIPT, stubborn.tool(timeout=0.05), journal=store.journal(Clock())) as (agent, _):
-        result = await agent.run("Go.")
+    async with agent_for(SCRIPT, stubborn.tool(timeout=LONG), journal=store.journal(Clock())) as (agent, _):
+        async with anyio.create_task_group() as group:
+            group.start_soon(stubborn.time_passes)
+            result = await agent.run("Go.")
         store.close()  # what comes now can go to a file alone
         store.is_full = True
         stubborn.free.set()
@@ -105,6 +116,7 @@ async def test_X20_a_late_result_that_can_not_be_kept_is_told(tmp_path: Path, ca
     assert result.finish.reason == "end_turn"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("closed", [False, True])
 def test_X20_also_when_the_event_loop_and_the_journal_are_closed(backend: str, closed: bool, tmp_path: Path) -> None:
@@ -112,12 +124,13 @@ def test_X20_also_when_the_event_loop_and_the_journal_are_closed(backend: str, c
 
     async def run() -> str:
         with Emulator(script=[says(uses("act")), says("Well.")]) as emulator:
-            async with Client(base_url=emulator.url, api_key="any") as client:
-                tools = [stubborn.tool(timeout=0.05)]
+            async with Client(base_url=emulator.url, api_key="any") as client, anyio.create_task_group() as group:
+                group.start_soon(stubborn.time_passes)
+                tools = [stubborn.tool(timeout=LONG)]
                 agent = Agent("claude-sonnet-4-6", tools=tools, client=client, journal=journal)
                 return (await agent.run("Go.")).run_id
 
-    run_id = anyio.run(run, backend=backend)
+    run_id = anyio.run(run, backend=backend, backend_options={"clock": CLOCK} if backend == "trio" else {})
     if closed:
         journal.close()
     before = threading.enumerate()
@@ -133,3 +146,16 @@ def test_X20_also_when_the_event_loop_and_the_journal_are_closed(backend: str, c
     assert [orphan["outcome"] for orphan in orphans] == ["done"]
     again.close()
     journal.close()
+
+
+async def test_a_thread_that_is_given_up_keeps_its_place_on_trio_alone(anyio_backend_name: str) -> None:
+    stubborn = Stubborn()
+    world = World([stubborn.tool(timeout=2)], [tool_use("act"), tool_use("act", id="toolu_2")], max_parallel_tools=1)
+    world.commit()
+    async with world.calls() as calls:
+        await world.drain(calls)
+        assert world.outcomes == ["timed_out", "timed_out"]
+        assert calls._threads.borrowed_tokens == (2 if anyio_backend_name == "trio" else 0)
+        assert calls._threads.total_tokens == 4
+        stubborn.free.set()
+        await until(lambda: calls._threads.borrowed_tokens == 0)

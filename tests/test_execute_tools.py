@@ -15,6 +15,7 @@ import pytest
 import trio
 from anyio.lowlevel import checkpoint
 from calls import SECRET, UNKNOWN, World, one
+from runs import until
 from scripted import tool_use
 
 from agentkit.errors import ToolError
@@ -199,12 +200,12 @@ async def test_X8_time_out(sort: str) -> None:
 
     def hang_sync() -> None:
         """Hangs."""
-        release.wait(5)
+        release.wait(60)
 
     made = tool(name="hang", timeout=0.05)(hang_async if sort == "async" else hang_sync)
     began = time.monotonic()
     outcome, content = await one(made)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20
     assert (outcome, content) == ("timed_out", f"Timed out after 0.05 seconds. {UNKNOWN}")
     release.set()
 
@@ -253,7 +254,7 @@ async def test_X20_what_a_thread_does_after_its_time_out_is_not_written() -> Non
     @tool(timeout=0.15)
     def hang(ctx: RunContext[Any]) -> str:
         """Hangs, then goes on."""
-        release.wait(5)
+        release.wait(60)
         try:
             ctx.progress("late")
         finally:
@@ -263,9 +264,9 @@ async def test_X20_what_a_thread_does_after_its_time_out_is_not_written() -> Non
     @tool
     async def sibling() -> str:
         """Ends last."""
-        await anyio.sleep(0.2)
+        await until(lambda: "timed_out" in world.outcomes)
         release.set()
-        await anyio.to_thread.run_sync(ended.wait, 5)
+        await anyio.to_thread.run_sync(ended.wait, 30)
         return "fine"
 
     world = World([hang, sibling], [tool_use("hang"), tool_use("sibling", id="toolu_2")])

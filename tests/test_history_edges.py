@@ -27,6 +27,9 @@ def test_tokens_are_what_was_counted_and_a_third_of_the_bytes_since() -> None:
     history.add("user", [{"type": "text", "text": "x" * 300}])
     size = history.body.size
     assert history.tokens() == size // 3
+    assert history.is_counted is False
+    history.count(1)
+    assert history.is_counted is True
     history.count(1000)
     assert history.tokens() == 1000
     history.add("user", [{"type": "text", "text": "y" * 300}])

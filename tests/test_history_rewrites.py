@@ -79,6 +79,14 @@ def test_calls_of_code_that_is_given_up_go_too_and_are_told() -> None:
     assert third.endswith("y…")
 
 
+@pytest.mark.parametrize("length", [499, 500, 501])
+def test_of_a_long_result_500_characters_are_told(length: int) -> None:
+    paid = {**PAID, "content": "y" * length}
+    told = History.of([user(text("Pay.")), assistant(CODE, PAY), user(paid)]).abandoned_calls()
+    assert told is not None
+    assert told.split("\n")[1] == 'pay({"amount":3}): ' + ("y" * length if length <= 500 else "y" * 500 + "…")
+
+
 def rules_broken(history: History) -> list[str]:
     return [problem.rule for problem in check_history(history.messages())]
 

@@ -119,7 +119,7 @@ async def test_verify_is_given_up_when_its_time_is_over(waits: str) -> None:
     free = threading.Event()
 
     def verify(ctx: RunContext[None], arguments: dict[str, Any]) -> str:
-        free.wait(5)
+        free.wait(60)
         return "paid"
 
     made = paid(verify=hang if waits == "a task" else verify, timeout=0.05)
@@ -127,7 +127,7 @@ async def test_verify_is_given_up_when_its_time_is_over(waits: str) -> None:
     world.commit()
     world.transcript.start(world.transcript.unended()[0], tool=made.digest)
     try:
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             await world.carry_out()
         assert world.outcomes == ["unknown"]
     finally:
@@ -137,19 +137,25 @@ async def test_verify_is_given_up_when_its_time_is_over(waits: str) -> None:
 
 
 async def test_how_long_a_call_took_is_said_and_0_for_one_that_never_ran() -> None:
-    @tool(timeout=0.05)
+    @tool(timeout=60)
     async def act(seconds: float) -> str:
         """Takes a while."""
         await anyio.sleep(seconds)
         return "done"
 
-    uses = [tool_use("act", id=f"toolu_{at}", seconds=seconds) for at, seconds in enumerate([0.02, 60])]
-    world = World([act], [*uses, tool_use("act", id="toolu_2", wrong=1)])
+    @tool(timeout=0.05)
+    async def late() -> None:
+        """Takes for ever."""
+        await anyio.sleep_forever()
+
+    uses = [tool_use("act", seconds=0.02), tool_use("late", id="toolu_2"), tool_use("act", id="toolu_3", wrong=1)]
+    world = World([act, late], uses)
     await world.run()
     took = {event.outcome: event.seconds for event in world.of(ToolResult)}
-    assert list(world.outcomes) == ["failed", "done", "timed_out"]
+    assert sorted(world.outcomes) == ["done", "failed", "timed_out"]
     assert took["failed"] == 0.0
-    assert 0.02 <= took["done"] < 0.05 <= took["timed_out"] < 2
+    assert 0.02 <= took["done"] < 20
+    assert 0.05 <= took["timed_out"] < 20
 
 
 @pytest.mark.parametrize(("until", "runs"), [(None, True), (99.0, False), (100.0, True), (101.0, True)])

@@ -12,6 +12,7 @@ from runs import agent_for, until
 from scripted import reply, text, tool_use
 
 from agentkit import Journal, Tool, tool
+from agentkit.events import ToolResult
 from agentkit.jobs import GRACE, Jobs
 from agentkit.rules import check_history
 
@@ -57,7 +58,7 @@ async def test_X8_a_call_that_does_not_stop_at_its_deadline_is_given_up(stubborn
     world = World([stubborn.tool(timeout=0.05), sibling], [tool_use("act"), tool_use("sibling", id="toolu_2")])
     world.commit()
     async with world.calls() as calls:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await world.drain(calls)
         assert world.outcomes == ["done", "timed_out"]
         log = len(world.transcript.entries)
@@ -82,9 +83,9 @@ async def test_C2_a_call_that_does_not_stop_with_its_run_is_given_up(stubborn: S
             group.start_soon(drain)
             await until(lambda: stubborn.entered == 1)
             group.cancel_scope.cancel()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await calls.aclose()
-        assert anyio.current_time() - began < 2
+        assert anyio.current_time() - began < 20
         assert world.outcomes == ["cancelled"]
         stubborn.free.set()
         await until(lambda: not calls._jobs._tasks)
@@ -92,7 +93,9 @@ async def test_C2_a_call_that_does_not_stop_with_its_run_is_given_up(stubborn: S
     assert "did not stop then. The outcome is unknown" in block["content"]
 
 
-async def test_a_call_that_stops_within_the_grace_says_itself_how_it_ended() -> None:
+async def test_a_call_that_stops_within_the_grace_says_itself_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentkit.jobs.GRACE", 60)
+
     @tool(timeout=0.01)
     async def act() -> str:
         """Needs a moment to stop."""
@@ -132,6 +135,18 @@ async def test_X20_what_comes_late_is_kept_beside_the_run(tmp_path: Path, stubbo
         (orphan,) = journal.orphans(run.run_id)
         assert (orphan["call"], orphan["outcome"], orphan["result"]["content"]) == ("1:toolu_1", "done", "acted")
         assert journal.load(run.run_id).dump() == run.result.dump()
+    journal.close()
+
+
+async def test_X8_that_a_call_is_given_up_is_stored_before_it_is_shown(tmp_path: Path, stubborn: Stubborn) -> None:
+    journal = Journal(tmp_path / "runs.db")
+    script, made = [reply(tool_use("act")), reply(text("Well."))], stubborn.tool(effect="write", timeout=0.05)
+    async with agent_for(script, made, journal=journal) as (agent, _), agent.stream("Go.") as run:
+        async for event in run:
+            if isinstance(event, ToolResult):
+                shown, stored = event.block, journal.load(run.run_id).calls["1:toolu_1"]
+        stubborn.free.set()
+    assert (stored.outcome, stored.result) == ("timed_out", shown)
     journal.close()
 
 

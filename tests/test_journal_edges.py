@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from journaled import Clock, WatchedStore
-from logs import asked, begun, end, take
+from logs import asked, begun, end, result, take
 from scripted import text, tool_use
 
 from agentkit import lease
@@ -165,7 +167,8 @@ async def test_what_cancel_closes(journal: Journal) -> None:
     journal.cancel("run_1")
     row, cancelled = journal.run("run_1"), journal.load("run_1")
     assert (row.state, row.detail, row.holder) == ("cancelled", None, None)
-    ends = [entry for entry in cancelled.entries if entry.get("state") == "ended"]
+    taken_up, *ends = cancelled.entries[len(transcript.entries) :]
+    assert (taken_up["entry"], taken_up["resume"]) == ("run", True)
     assert [(entry["outcome"], entry["result"]["content"]) for entry in ends] == [
         ("unknown", LEFT),
         ("not_run", CANCELLED),
@@ -174,7 +177,7 @@ async def test_what_cancel_closes(journal: Journal) -> None:
         journal.cancel("run_1")
 
 
-@pytest.mark.parametrize("state", ["running", "forked", "end_turn"])
+@pytest.mark.parametrize("state", ["running", "forked", "queued", "paused", "end_turn"])
 async def test_a_run_without_an_open_call_is_cancelled_only_if_it_waits(journal: Journal, state: str) -> None:
     await (await journal.take_up(begun("Hi"))).release(state, None)
     if state == "end_turn":
@@ -216,6 +219,67 @@ async def test_the_message_about_damage_has_a_short_id_that_will_do(
         journal.repair(run_id, tmp_path / "cut2")
 
 
+async def test_a_damaged_run_that_is_held_is_repaired_only_if_its_holder_is_gone(
+    journal: Journal, tmp_path: Path
+) -> None:
+    await journal.take_up(log())
+    damage(tmp_path, "run_1", 3)
+    with pytest.raises(RunBusy):
+        journal.repair("run_1", tmp_path / "cut")
+    lease.release_holder(journal.run("run_1").holder)
+    journal.repair("run_1", tmp_path / "cut2")
+    assert journal.run("run_1").state == "repaired"
+
+
+async def rescued(journal: Journal, store: WatchedStore, transcript: Transcript) -> None:
+    """Leaves a run whose last result could only be kept in another place."""
+    held = await journal.take_up(transcript)
+    transcript.start(transcript.unended()[0])
+    await held.commit(True)
+    call = transcript.unended()[0]
+    transcript.end(call, "done", result("toolu_a"))
+    transcript.end(transcript.unended()[0], "done", result("toolu_b"))
+    store.fails = lambda durable, lines: True
+    with pytest.raises(JournalError):
+        await held.release("error", None)
+    store.fails = lambda durable, lines: False
+
+
+async def test_a_run_is_read_with_what_was_rescued_of_it(journal: Journal, store: WatchedStore) -> None:
+    transcript = take(asked(), A, B)
+    await rescued(journal, store, transcript)
+    loaded = journal.load("run_1")
+    assert entries(loaded) == entries(transcript)
+    assert loaded.stored is not None
+    assert loaded.stored[1] == len(transcript.entries)
+
+
+async def test_who_has_the_log_goes_on_also_when_others_have_stored_it(journal: Journal, store: WatchedStore) -> None:
+    transcript = take(asked(), A, B)
+    await rescued(journal, store, transcript)
+    journal.load("run_1")
+    transcript.begin("run_1", None)
+    again = await journal.take_up(transcript)
+    transcript.answer()
+    await again.release("end_turn", None)
+    assert entries(journal.load("run_1")) == entries(transcript)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+async def test_who_has_another_log_does_not_go_on(journal: Journal, store: WatchedStore, after: int) -> None:
+    transcript = take(asked(), A, B)
+    await rescued(journal, store, transcript)
+    other = Transcript.load({"agentkit": 1, "entries": transcript.entries[: len(transcript.entries) - 2 + after]})
+    other.stored = transcript.stored
+    other.begin("run_1", None)
+    journal.load("run_1")
+    if after == 2:
+        await (await journal.take_up(other)).release("end_turn", None)
+    else:
+        with pytest.raises(RunBusy, match="has gone on since it was read"):
+            await journal.take_up(other)
+
+
 async def test_damage_in_the_first_entry_or_in_what_is_shared_can_not_be_repaired(
     journal: Journal, tmp_path: Path
 ) -> None:
@@ -244,6 +308,17 @@ async def test_a_title_is_of_the_last_message(journal: Journal) -> None:
     assert question_of(Transcript()) == []
 
 
+@pytest.mark.parametrize("length", [79, 80, 81, 200])
+async def test_a_title_has_80_characters_at_most(journal: Journal, length: int) -> None:
+    await journal.take_up(begun("x" * length))
+    assert journal.run("run_1").title == ("x" * length if length <= 80 else "x" * 79 + "…")
+
+
+async def test_a_title_is_one_line_without_what_no_database_takes(journal: Journal) -> None:
+    await journal.take_up(begun("What \ud800\n is   it?"))
+    assert journal.run("run_1").title == "What ? is it?"
+
+
 async def test_a_dump_that_is_as_long_as_its_run_or_shorter_is_another_run(journal: Journal) -> None:
     transcript = log()
     dump = transcript.dump()
@@ -256,6 +331,37 @@ async def test_a_dump_that_is_as_long_as_its_run_or_shorter_is_another_run(journ
     again = await journal.take_up(more)
     await again.release("end_turn", None)
     assert entries(journal.load("run_1")) == entries(more)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_a_database_that_needs_another_package_says_so(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setitem(sys.modules, "agentkit.integrations.postgres", None)
+    with pytest.raises(ConfigurationError, match=r"agentkit\.integrations\.postgres"):
+        Journal(f"{scheme}://nowhere/db")
+    opened: list[str] = []
+
+    def open_store(place: str) -> Any:
+        opened.append(place)
+        return SimpleNamespace(run=lambda run_id: run_id == "run_1" or None)
+
+    monkeypatch.setitem(sys.modules, "agentkit.integrations.postgres", SimpleNamespace(PostgresStore=open_store))
+    there = Journal(f"{scheme}://nowhere/db")
+    assert (there.has("run_1"), there.has("run_2"), opened) == (True, False, [f"{scheme}://nowhere/db"])
+
+
+def test_where_a_journal_is(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "runs.db")
+    assert journal.place == str(tmp_path / "runs.db")
+    journal.close()
+    database = SimpleNamespace(claim=None, url="postgresql://nowhere/db", path="not this")
+    assert Journal(database).place == "postgresql://nowhere/db"  # type: ignore[arg-type]
+    assert Journal(SimpleNamespace(claim=None)).place == ""  # type: ignore[arg-type]
+
+
+def test_a_journal_that_is_closed_is_closed(journal: Journal) -> None:
+    journal.close()
+    with pytest.raises(JournalError, match="closed"):
+        journal.runs()
 
 
 async def test_a_holder_that_is_gone_is_not_waited_for(journal: Journal) -> None:

@@ -218,7 +218,7 @@ async def test_S16_S17_S20_S22_only_tool_use_runs_tools(stop: str) -> None:
     @tool(effect="read")
     async def look(at: int) -> int:
         """Looks, but not for a turn that does not ask for it in the end."""
-        await anyio.sleep(0.5)
+        await anyio.sleep(60)
         entered.append(at)
         return at
 
@@ -289,7 +289,7 @@ async def test_X23_a_read_starts_at_its_content_block_stop() -> None:
     with ScriptedServer([turn, reply(text("Done."))]) as server:
         async with Client(base_url=server.url) as client:
             agent = Agent("claude-sonnet-4-6", tools=[look], client=client)
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 async with agent.stream("Look") as run:
                     async for event in run:
                         log.append(event.type)
@@ -345,7 +345,7 @@ async def test_X23_the_early_call_of_a_turn_that_fails_is_not_used(end: Any) -> 
             began = time.monotonic()
             async with agent.stream("Look") as run:
                 events = [event async for event in run]
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 20
     assert any(isinstance(event, TurnRestarted) for event in events)
     assert entered == [1, 1]
     assert server.requests[2].json["messages"][-1]["content"][0]["content"] == "look 2"

@@ -19,7 +19,9 @@ def test_what_came_before_three_equal_turns_does_not_hide_them() -> None:
     repeats = Repeats()
     turn(repeats, "another")
     for _ in range(2):
-        turn(repeats, "same")
+        repeats.begin_turn([])
+        assert not repeats.are_noticed("same")
+        repeats.add("same")
     repeats.begin_turn([])
     assert repeats.are_noticed("same")
     assert not repeats.are_noticed("another")
@@ -66,6 +68,22 @@ def test_times_and_what_is_encrypted_make_no_difference() -> None:
     assert repeats.are_too_many
 
 
+@pytest.mark.parametrize("field", ["encrypted_stdout", "retrieved_at"])
+def test_what_else_a_result_says_makes_no_difference(field: str) -> None:
+    repeats = Repeats()
+    for at in range(5):
+        repeats.begin_turn(ran("a", {**CODE, field: str(at)}))
+    assert repeats.are_too_many
+
+
+def test_tools_of_an_mcp_server_that_the_api_asks_count() -> None:
+    repeats = Repeats()
+    for _ in range(5):
+        use, result = ran("a", FOUND, kind="mcp")
+        repeats.begin_turn([{**use, "type": "mcp_tool_use"}, result])
+    assert repeats.are_too_many
+
+
 def test_a_use_and_its_result_may_be_turns_apart() -> None:
     repeats = Repeats()
     use, result = ran("a", FOUND)
@@ -73,3 +91,13 @@ def test_a_use_and_its_result_may_be_turns_apart() -> None:
         repeats.begin_turn([use])
         repeats.begin_turn([result])
     assert not repeats.are_too_many, "a turn in which nothing ends is no round"
+
+
+def test_a_round_has_four_turns_at_most() -> None:
+    repeats = Repeats()
+    for _ in range(6):
+        for digest in "abcde":
+            turn(repeats, digest)
+            assert not repeats.are_too_many
+    repeats.begin_turn([])
+    assert not repeats.are_noticed("a")

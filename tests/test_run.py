@@ -10,16 +10,14 @@ from typing import Any
 
 import anyio
 import pytest
+from clock import BACKENDS, jump
 from runs import FOUND, SEARCH, add, agent_for, drain, look, nothing_leaks, pause_tools_answer, tasks, until, valid
 from scripted import Drop, ScriptedServer, error, reply, server_tool_use, text, tool_use
-from trio.testing import MockClock
 
 from agentkit import Agent, APIError, Client, ConfigurationError, Limits, Run, RunResult, RunUnfinished, allow, tool
 from agentkit.events import RunEnd
 
 pytestmark = pytest.mark.anyio
-
-CLOCK = MockClock(rate=1)  # goes on as clocks do, and jumps where a test says so
 
 
 async def outcome_of(run: Run, act: Callable[[Any], None]) -> RunResult:
@@ -155,7 +153,7 @@ async def test_L4_the_time_is_up_during_the_request() -> None:
     valid(result)
 
 
-@pytest.mark.parametrize("anyio_backend", [("trio", {"clock": CLOCK})], ids=["trio"])
+@BACKENDS
 async def test_L4_time_parked_does_not_count_and_time_used_does() -> None:
     @tool(needs_approval=True)
     async def pay() -> str:
@@ -165,7 +163,7 @@ async def test_L4_time_parked_does_not_count_and_time_used_does() -> None:
     @tool
     async def think() -> str:
         """Takes 20 seconds."""
-        CLOCK.jump(20)
+        jump(20)
         return "thought"
 
     script = [reply(tool_use("think")), reply(tool_use("pay", id="toolu_2")), reply(text("Done."))]
@@ -173,7 +171,7 @@ async def test_L4_time_parked_does_not_count_and_time_used_does() -> None:
         result = await agent.run("Go")
         assert result.finish.reason == "needs_approval"
         assert 20 <= result.seconds < 30
-        CLOCK.jump(3600)
+        jump(3600)
         late = await agent.resume(result, limits=Limits(max_seconds=20), decisions={"2:toolu_2": allow()})
         assert late.finish.reason == "max_seconds"
         done = await agent.resume(result, decisions={"2:toolu_2": allow()})

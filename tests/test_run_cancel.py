@@ -65,8 +65,8 @@ async def test_C1_cancel_during_the_request(end: str) -> None:
             events = await drain(run)
         took = time.monotonic() - began[0]
         await until(lambda: not server.open_connections)
-        assert time.monotonic() - began[0] < 3
-    assert took < 2
+        assert time.monotonic() - began[0] < 20
+    assert took < 20
     assert events[-1].finish == "cancelled"
     assert run.result.turns == 0
     assert [entry["entry"] for entry in run.result.dump()["entries"]] == ["run", "turn"]
@@ -87,7 +87,7 @@ async def test_C2_cancel_during_tools() -> None:
     def block(at: int) -> None:
         """Hangs in its thread."""
         started.append(at)
-        release.wait(5)
+        release.wait(60)
 
     uses = [tool_use("hang", id="toolu_0", at=0), tool_use("block", id="toolu_1", at=1)]
     uses += [tool_use("hang", id=f"toolu_{at}", at=at) for at in (2, 3)]
@@ -102,7 +102,7 @@ async def test_C2_cancel_during_tools() -> None:
             began: list[float] = []
             group.start_soon(cancel)
             await drain(run)
-        assert time.monotonic() - began[0] < 2
+        assert time.monotonic() - began[0] < 20
         release.set()
         result = run.result
         assert result.finish.reason == "cancelled"
@@ -191,7 +191,7 @@ async def test_C4_the_callers_own_cancellation_leaves_a_result(way: Any, when: s
                         ready.set()
                         await anyio.sleep_forever()
 
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             assert await way(work, ready)
     result = run.result
     assert result.finish.reason == "cancelled", result.finish

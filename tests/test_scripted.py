@@ -31,12 +31,13 @@ from scripted import (
 
 from agentkit.encode import events, sse
 
+SHORT = httpx.Timeout(30, read=0.05)
 HELLO = reply(text("héllo\u2028 world"), tool_use("add", a=1, b=2))
 WIRE = b"".join(map(sse, events(HELLO)))
 
 
 def post(url: str, **body: Any) -> httpx.Response:
-    return httpx.post(url + "/v1/messages", json=body, timeout=5)
+    return httpx.post(url + "/v1/messages", json=body, timeout=30)
 
 
 def collect(response: httpx.Response, into: list[bytes]) -> None:
@@ -176,7 +177,7 @@ def test_connection_can_be_dropped_without_a_reply(end: Any, raised: type[Except
 def test_stalled_reply_ends_with_the_client(script: Any) -> None:
     with ScriptedServer([script]) as server:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(server.url, timeout=0.05)
+            httpx.post(server.url, timeout=SHORT)
         server.wait_until(lambda: server.open_connections == 0)
 
 
@@ -200,7 +201,7 @@ def test_reply_waits_for_an_event() -> None:
     now, later = threading.Event(), threading.Event()
     script = [sse({"type": "ping"}), later, {"type": "message_stop"}]
     with ScriptedServer([Sse(script, delay=now)]) as server, pytest.raises(httpx.ReadTimeout):
-        httpx.post(server.url, timeout=0.05)
+        httpx.post(server.url, timeout=SHORT)
     with ScriptedServer([Sse(script, delay=now)]) as server:
         now.set()
         with httpx.stream("POST", server.url) as response:

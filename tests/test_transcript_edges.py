@@ -345,3 +345,27 @@ def test_misses_of_the_cache_are_part_of_what_was_used() -> None:
     transcript = asked()
     transcript.take_turn(reply(text("x")), "req_1", 1.0, sent={"cache_misses": ["tools_changed"]})
     assert tuple(transcript.spending.usage.cache_miss_reasons) == ("tools_changed",)
+
+
+def test_after_a_compaction_the_prompt_is_as_long_as_its_summary() -> None:
+    transcript = take(asked(), text("x" * 3000), usage={"input_tokens": 1000, "output_tokens": 1000})
+    assert transcript.history.tokens() == 2000
+    summary = {"type": "compaction", "content": "They said x."}
+    message = {"content": [text("So:"), summary], "usage": {"input_tokens": 2000, "output_tokens": 9}}
+    transcript.operate("compact", message=message, cost=0.5)
+    assert wire(transcript) == [{"role": "assistant", "content": [summary]}]
+    assert transcript.history.tokens() < 50
+    assert not transcript.history.is_counted
+    assert transcript.spending.usage.total_tokens == 4009
+
+
+def test_what_is_told_of_code_that_is_given_up_comes_before_input_that_waits() -> None:
+    code = server_tool_use("code_execution", code="add(1)")
+    call = {**A, "caller": {"type": "code_execution_20260120", "tool_id": "srvtoolu_1"}}
+    transcript = take(asked(), code, call)
+    transcript.begin("run_2", as_messages([{"role": "user", "content": [text("And?"), text("Well?")]}]))
+    end(transcript).answer()
+    transcript.operate("abandon_turn", why="new input came")
+    told, *asked_then = transcript.waiting
+    assert told["text"].startswith("Code that was running was given up. It had called:\nadd(")
+    assert asked_then == [text("And?"), text("Well?")]

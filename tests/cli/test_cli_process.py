@@ -37,7 +37,7 @@ def on_terminal(*arguments: str, columns: int = 80) -> Iterator[tuple[subprocess
         os.close(ours)
 
 
-def read_until(terminal: int, wanted: bytes, seconds: float = 15.0) -> str:
+def read_until(terminal: int, wanted: bytes, seconds: float = 30.0) -> str:
     """What is written to the terminal, up to a text that must come, or to its end with b""."""
     shown = b""
     deadline = time.monotonic() + seconds
@@ -78,7 +78,7 @@ def test_C13_a_signal_ends_with_what_was_done(tools: Path, sent: signal.Signals)
                 events.append(json.loads(line))
                 if events[-1]["type"] == "tool_call":
                     process.send_signal(sent)
-            _, err = process.communicate(timeout=5)  # the thread of the tool is not waited for
+            _, err = process.communicate(timeout=30)  # the thread of the tool is not waited for
     assert process.returncode == 128 + sent
     assert err == "interrupted: what was done is above\n"
     assert (events[-1]["type"], events[-1]["finish"], events[-1]["turns"]) == ("run_end", "cancelled", 1)
@@ -97,7 +97,7 @@ def test_second_interrupt_ends_at_once(tools: Path) -> None:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.5)
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=5)
+            _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "interrupted\n")
 
 

