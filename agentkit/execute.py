@@ -98,15 +98,11 @@ class Calls:
         self._available = tools if available is None else available
         self._deps = deps
         self._approve = approve
-        self._lease = lease
-        self._keep = keep
-        self._shared = shared
-        self._policies = policies
-        self._timeout = timeout
-        self._deadline = deadline
-        self._clock = clock
+        self._lease, self._keep = lease, keep
+        self._shared, self._policies = shared, policies
+        self._timeout, self._deadline, self._clock = timeout, deadline, clock
         self._slots = anyio.Semaphore(limits.max_parallel_tools, fast_acquire=True)
-        # Threads that were given up keep their place until they end, so there are more than slots.
+        # More than slots: on trio a thread that is given up keeps its place until it ends, on asyncio it frees it then.
         self._threads = anyio.CapacityLimiter(4 * limits.max_parallel_tools)
         self._answer_by = inf  # what code waits for
         self._jobs = Jobs()
@@ -186,7 +182,7 @@ class Calls:
             self._end(call, Ended("failed", unknown_tool(str(call.block.get("name")), self._tools)))
             return
         if call.state == "started" and (ended := await self._left_behind(tool, call)):
-            self._end(call, ended)
+            await self._show(tool, self._note(call, ended))
             return
         try:
             arguments = tool.validate(input_of(call))
@@ -212,10 +208,13 @@ class Calls:
             return
         async with self._slots:
             await checkpoint_if_cancelled()
-            if tool.transactional and self._lease:
+            over = call.decision and call.state == "held" and await needs_approval(tool, call, arguments, self._now())
+            if tool.transactional and self._lease and not over:
                 await self._run_within(self._lease, call, tool, arguments)
-            else:
+            elif not over:
                 await self._run_started(call, tool, partial(self._call, tool, call, arguments))
+        if over:  # its approval, while it waited for its place
+            await self._run(call)
 
     def _judged(self, tool: Tool, call: Call) -> Verdict | None:
         """What the policies say of a call, written down; None without one."""
@@ -259,11 +258,7 @@ class Calls:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._keep_late, call, tool, ended)
             return
-        event = self._note(call, ended)
-        if lease:
-            with anyio.CancelScope(shield=True):
-                await lease.commit_result()
-        self._jobs.emit(event)
+        await self._show(tool, self._note(call, ended))
 
     async def _run_within(self, lease: Lease, call: Call, tool: Tool, arguments: dict[str, Any]) -> None:
         """A call whose effect and result are written together, or not at all. Source: faults.md section 6."""
@@ -318,7 +313,7 @@ class Calls:
         _logger.warning("tool %s goes on though it was cancelled: its call is given up", tool.name)
         if is_late:
             text = f"Timed out after {self._seconds(tool, call):.6g} seconds, and did not stop then. {MAY_HAVE_RUN}"
-            self._end(call, Ended("timed_out", text))
+            self._jobs.start(partial(self._show, tool, self._note(call, Ended("timed_out", text))))
         else:
             text = f"The run was stopped while this call ran, and it did not stop then. {MAY_HAVE_RUN}"
             self._end(call, Ended("cancelled", text))
@@ -373,6 +368,13 @@ class Calls:
             await self._lease.commit(False)
         self._jobs.emit(ToolHeld(call.call_id, name, copy_json(call.block.get("input"))))
 
+    async def _show(self, tool: Tool, event: Event) -> None:
+        """Stored first, visible second: how a call ended that may have had an effect."""
+        if self._lease and not tool.is_read:
+            with anyio.CancelScope(shield=True):
+                await self._lease.commit_result()
+        self._jobs.emit(event)
+
     def _end(self, call: Call, ended: Ended) -> None:
         self._jobs.emit(self._note(call, ended))
 
@@ -380,8 +382,8 @@ class Calls:
         """Writes down how a call ended."""
         name = str(call.block.get("name"))
         tool = self._tools.get(name)
-        is_unlike = tool and tool.polls  # any other call
-        digest = call.call_id if is_unlike else digest_of(name, input_of(call), ended.content)
+        polls = tool and tool.polls  # so that it is unlike any other call
+        digest = call.call_id if polls else digest_of(name, input_of(call), ended.content)
         block = result_of(call, ended, repeated=self._transcript.repeats.are_noticed(digest))
         entered = tool if self._transcript.calls[call.call_id].state == "started" else None
         about = {"taint": taint} if entered and (taint := sorted(taint_of(entered.effect))) else {}

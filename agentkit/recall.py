@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from agentkit.errors import ConfigurationError, RunBusy
 from agentkit.journal import Journal, question_of
@@ -11,7 +11,11 @@ from agentkit.messages import Prompt, as_messages, encode
 from agentkit.result import RunResult
 from agentkit.transcript import Transcript
 
-__all__ = ["Earlier", "has_begun", "last_of", "transcript_of"]
+__all__ = ["Earlier", "has_begun", "last_of", "reread", "transcript_of"]
+
+T = TypeVar("T")
+
+_READS = 4
 
 Earlier: TypeAlias = "RunResult | Mapping[str, Any] | str"
 """What a run goes on from: a result, what its `dump()` gave, or the id of a run in the journal."""
@@ -43,6 +47,33 @@ def transcript_of(earlier: Earlier | Transcript | None, journal: Journal | None)
     if journal.is_live(journal.run(earlier)):
         raise RunBusy(f"run {earlier} goes on in another place: wait for its end")
     return transcript
+
+
+async def reread(read: Callable[[], Awaitable[T]], go_on: Callable[[T], Awaitable[RunResult]]) -> RunResult:
+    """Goes on with a run that others may write between the two; then it is read again, a few times.
+
+    Args:
+        read: Reads it.
+        go_on: Takes it up as it was read.
+
+    Raises:
+        RunBusy: Another process goes on with it, or has decided what was to be decided here.
+    """
+    busy: RunBusy | None = None
+    tries = 0
+    while True:
+        tries += 1
+        earlier = await read()
+        try:
+            return await go_on(earlier)
+        except RunBusy as error:
+            if error.result is not None or tries == _READS:  # it is of a run below, or does not pass
+                raise
+            busy = error
+        except ConfigurationError:
+            if busy is None:
+                raise
+            raise busy from None
 
 
 def last_of(session: str, journal: Journal | None) -> str | None:

@@ -29,7 +29,7 @@ test_step*.py test_execute*.py test_transcript*.py test_journal.py test_journal_
 test_loop.py test_run.py test_run_*.py test_agent*.py test_repeats*.py test_history*.py test_invocation*.py
 test_compaction.py test_healing.py test_hard_turns.py test_programmatic_calls.py test_threads.py test_preview.py
 test_server_tools.py test_streaming_response.py test_structured_output.py test_portal.py test_ledger.py test_budget.py
-test_jobs.py test_early*.py test_transactional.py test_spending*.py policy/test_policy.py
+test_jobs.py test_early*.py test_transactional.py test_spending*.py test_follow*.py policy/test_policy.py
 policy/test_policy_injection.py
 """
 _LEFT_OUT = {"test_journal_killed.py"}

@@ -10,7 +10,8 @@ INVARIANTS = {
     "I3": "no tool before its turn is whole, none of a turn that was cut off or refused: every entry (`World.enter`)",
     "I4": "a tool gets what the model, or the human in its place, has said: every entry (`World.enter`)",
     "I5": "what may not repeat is entered once, under one key; a question begins one run: every entry, the disk",
-    "I6": "a durable intent before each effect, and no result lost: every entry, every result",
+    "I6": "a durable intent before each effect, no result lost, and what was rescued is taken in: every entry, every "
+    "result, every claim",
     "I7": "events in order, none lost or twice, text as in the turn, nothing shown before it is stored, no turn shown "
     "that was void: every event of those who watch (`Watch`); events have no numbers, and nobody reconnects",
     "I8": "turns, calls, tokens, dollars and time: every end of a living process (`look_at_spending`, `Process._once`)",
@@ -26,7 +27,7 @@ INVARIANTS = {
     "real HTTP client, with redirects (`look_at_request`); addresses that tools open: tests of the tools",
     "I17": "keys and a token in no event, entry, row, history, exception; keys in no log: raw, in URLs, JSON, base64 "
     "(`shown_in`). What tools raise is logged with its text, so their token may be there",
-    "I18": "an approval is for the call, input and tool that the human was shown; no tool that was changed goes on "
+    "I18": "an approval is for the call, input, tool and time that the human had; no tool that was changed goes on "
     "with what another began: every entry (`World._look_at_intent`)",
     "I19": "not here: it is the policy's, and the model of the simulation has none. Tests of the policy look at it",
     "I20": "the turn is what was sent, wherever its bytes are cut, with each kind of line end: every turn (`Watch`)",

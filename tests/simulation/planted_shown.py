@@ -12,6 +12,7 @@ from agentkit import client, errors, invocation, run, transport
 from agentkit.client import Client
 from agentkit.errors import APIConnectionError, ToolError
 from agentkit.events import Retry, ToolCall
+from agentkit.execute import Calls
 from agentkit.jobs import Jobs
 from agentkit.lease import Lease
 from agentkit.stream import Decoder
@@ -37,6 +38,19 @@ def a_turn_is_shown_before_it_is_stored(patch: Patch) -> None:
 @bug
 def a_result_is_shown_before_it_is_stored(patch: Patch) -> None:
     patch.setattr(Lease, "commit_result", nothing)
+
+
+@bug
+def a_call_that_is_given_up_is_shown_before_it_is_stored(patch: Patch) -> None:
+    show = Calls._show
+
+    async def shown(calls: Calls, tool: Any, event: Any) -> None:
+        if "did not stop then" in str(event.block):
+            calls._jobs.emit(event)
+        else:
+            await show(calls, tool, event)
+
+    patch.setattr(Calls, "_show", shown)
 
 
 @bug

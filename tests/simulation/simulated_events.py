@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch"]
 
-_RAN = ("done", "failed", "timed_out")
+_RAN = ("done", "timed_out", "unknown")
 _STOPPED = ("cancelled", "max_seconds")  # then the last events are not waited for
 
 
@@ -150,8 +150,8 @@ class Watch:
             case ToolResult():
                 self._ended[event.call_id] += 1
                 self._holds(self._ended[event.call_id] == 1, f"{about} ends twice")
-                given_up = "did not stop then" in str(event.block["content"])
-                if self._called[event.call_id] and event.outcome in _RAN and leaves_traces and not given_up:
+                ran = event.outcome in _RAN or (event.outcome == "failed" and self._called[event.call_id])
+                if ran and leaves_traces:
                     self._holds(
                         self._is_stored(event.call_id, "ended"), f"the end of {about} is shown before it is stored"
                     )

@@ -96,7 +96,7 @@ class Process:
         taken: The epoch of each run when it was taken up, and how many turns it had.
         follows: A run that it was asked to go on from, and who held it then.
         dead: Whether it was killed.
-        lost: Whether a lease was lost.
+        lost: Whether it has lost a run, as far as it tried to write it.
         frozen: Seconds that it was frozen in all.
         holders: The name under which it has held each run last.
         points: How many of each kind it has passed.
@@ -134,7 +134,7 @@ class Process:
         self.tools = {tool.name: tool for tool in (CHANGED if habits.version else TOOLS)}
         self.agent = copy(_AGENTS[habits.version])  # making one takes as long as a run of it
         self.agent._client = _client(self.address, SimulatedTransport(self), tool=10 * seconds)
-        self.agent._journal = Journal(_ProcessStore(self), clock=world.clock)
+        self.agent.journal = Journal(_ProcessStore(self), clock=world.clock)
 
     async def point(self, kind: str) -> None:
         """Something may happen here."""
@@ -182,6 +182,14 @@ class Process:
             return
         for holder in self.holders.values():
             lease.release_holder(holder)
+
+    def may_die_taking_in(self) -> None:
+        """A point at which nothing can be waited for."""
+        self.points["taking in"] += 1
+        if fault := self._faults.get(("taking in", self.points["taking in"])):
+            self.world.note(f"{self.name} {fault.kind} at taking in {fault.nth}")
+            self._suffer(fault)
+            raise Killed
 
     def receive(self, message: bytes) -> None:
         """A reply has come whole."""
@@ -293,7 +301,7 @@ class _ProcessStore:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._world = process.world
-        self._store = SimulatedStore(process.world.disk)
+        self._store = SimulatedStore(process.world.disk, process.may_die_taking_in)
 
     def claim(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> int:
         self._may_fail("claim")
@@ -301,6 +309,8 @@ class _ProcessStore:
         self._process.holders[row.run_id] = row.holder
         epoch = self._store.claim(row, lines, dead=dead)
         self._process.look_at_claim(row)
+        if not self._process.frozen:  # else more may have been rescued since the run was read
+            self._world.look_at_rescued(row.run_id)
         self._process.taken[row.run_id] = epoch, len(self._world.turns_of(row.run_id))
         self._world.check(held is None, "I11", lambda: f"a run was taken up that {held} held and went on with")
         self._world.note(f"{self._process.name} takes up epoch {epoch}, {len(lines)} lines")
@@ -327,16 +337,20 @@ class _ProcessStore:
     def rescue(self, row: RunRow, lines: Lines) -> str:
         self._may_live()
         self._world.note(f"{self._process.name} rescues {len(lines)} lines at {row.length}")
-        self._world.rescued += [(row.run_id, entry) for entry, _ in lines]
+        known = self._world.disk.rows.get(row.run_id)
+        self._process.lost |= known is not None and known.epoch != row.epoch  # which a store that fails can't tell it
+        self._world.rescued += [(row.run_id, entry, anyio.current_time()) for entry, _ in lines]
         return self._store.rescue(row, lines)
 
     def recover(self, run_id: str) -> None:
         self._may_live()
         known = self._store.run(run_id)
-        self._store.recover(run_id)
-        if known and (lines := self._store.lines(run_id, known.length, known.length + 99)):
-            self._world.note(f"{self._process.name} recovers {len(lines)} lines at {known.length}")
-            self._world.look_at_lines(known, lines)
+        try:
+            self._store.recover(run_id)
+        finally:  # it may die with what is written
+            if known and (lines := self._store.lines(run_id, known.length, known.length + 99)):
+                self._world.note(f"{self._process.name} recovers {len(lines)} lines at {known.length}")
+                self._world.look_at_lines(known, lines)
 
     def _may_live(self) -> None:
         if self._process.dead:

@@ -64,10 +64,15 @@ class Disk:
 
 
 class SimulatedStore:
-    """A store on a `Disk`: the same promises as `SqliteStore`, without a file."""
+    """A store on a `Disk`: the same promises as `SqliteStore`, without a file.
 
-    def __init__(self, disk: Disk) -> None:
+    Attributes:
+        on_taken_in: Called when something that was rescued is in the run, and still where it was kept.
+    """
+
+    def __init__(self, disk: Disk, on_taken_in: Callable[[], None] = lambda: None) -> None:
         self.disk = disk
+        self.on_taken_in = on_taken_in
         self._is_closed = False
 
     def claim(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> int:
@@ -148,6 +153,7 @@ class SimulatedStore:
                 there = self.disk.orphans.setdefault(run_id, [])
                 there.extend(entry for entry, _ in others if entry not in there)
                 self.disk.sync()
+                self.on_taken_in()
                 del kept[0]
                 known = self.disk.rows[run_id]
 
@@ -160,6 +166,11 @@ class SimulatedStore:
         rows = [row for row in self._open().rows.values() if state in (None, row.state)]
         rows.reverse()  # of those written at the same time the newer one comes first
         return sorted(rows, key=lambda row: row.updated, reverse=True)[:limit]
+
+    def interrupted(self, limit: int, now: float, host: str, queue: str | None = None) -> list[RunRow]:
+        """See `Store`."""
+        rows = [row for row in self.runs(1_000_000, "running") if queue in (None, row.detail)]
+        return [row for row in rows if not row.holder or row.expires <= now or row.holder.startswith(host)][:limit]
 
     def last(self, session: str) -> RunRow | None:
         """See `Store`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 from typing import Any
@@ -25,6 +26,7 @@ from agentkit.store import Lines, RunRow
 
 __all__ = ["Violation", "World", "drawn_script"]
 
+_DECISIONS_LAST = (2.0, 8.0, 30.0, 3600.0)
 _MOST_ENTRIES = {"look": 99, "put": 3, "wire": 3}  # the others: once
 GIVEN_UP = "did not stop then"
 _EXCUSES = ("outcome is unknown", "has not run", "The agent could not go on", "The agent ended with")
@@ -54,7 +56,7 @@ class World:
         self.seed = seed
         self.script = script
         self.disk = Disk()
-        self.rescued: list[tuple[str, bytes]] = []
+        self.rescued: list[tuple[str, bytes, float]] = []
         self.offset = 0.0
         self.entered: list[Entered] = []
         self.sent: dict[int, list[bytes]] = {}
@@ -103,7 +105,8 @@ class World:
         """What the human says, who was shown a tool with this digest."""
         n = self.script.call_of(pending.input["n"]).n
         self.decided.add((pending.call_id, n, digest))
-        return self.script.decision_on(n)
+        decision, lasts = self.script.decision_on(n), Random(f"{self.seed} {n} lasts").choice(_DECISIONS_LAST)
+        return decision if decision.action == "deny" else replace(decision, until=self.clock() + lasts)
 
     def lose_power(self, commits: int) -> None:
         """Every process is dead, and the last commits are gone where they were not synced."""
@@ -152,6 +155,9 @@ class World:
         if planned.tool == "refund":
             allowed = [entry for entry in ours if entry["entry"] == "decision" and entry["action"] != "deny"]
             self.check(bool(allowed), "I18", lambda: f"nobody allowed {about}")
+            is_late = bool(allowed) and allowed[-1]["until"] < self.clock()
+            excused = ctx.deps.frozen or self.offset  # between the look at the clock and the entry
+            self.check(not is_late or excused, "I18", lambda: f"{about} begins when its approval is over")
             known = (ctx.call_id, planned.n, digest) in self.decided
             self.check(known, "I18", lambda: f"{about} was not shown to the human as it runs")
 
@@ -282,20 +288,28 @@ class World:
     def look_at_late(self) -> None:
         """At the end of all: the results of calls that were given up are kept, beside their runs."""
         for entered in self._late:
-            if entered.has_ended and not entered.process.dead:
+            if (
+                entered.has_ended and not entered.process.dead and entered.tool != "crash"
+            ):  # raises as one cancelled may
                 there = self._has_orphan(entered)
                 self.check(there, "I6", lambda entered=entered: f"the late result of {entered.call_id} is lost")
 
-        for run_id, entry in self.rescued:
-            elsewhere = (line for _, lines in self.disk.rescued.get(run_id, ()) for line, _ in lines)
-            kept = {line for line, _ in self.disk.entries.get(run_id, ())}.union(
-                elsewhere, self.disk.orphans.get(run_id, ())
-            )
+        for run_id, entry, _ in self.rescued:
+            stored = (line for line, _ in self.disk.entries.get(run_id, ()))
+            kept = {*stored, *self._elsewhere(run_id), *self.disk.orphans.get(run_id, ())}
             self.check(entry in kept, "I6", lambda run_id=run_id: f"what was rescued of {run_id} is lost")
 
+    def look_at_rescued(self, run_id: str) -> None:
+        """A run is taken up as it was read: with what was rescued of it before."""
+        now, elsewhere = anyio.current_time(), self._elsewhere(run_id)
+        left = [entry for run, entry, at in self.rescued if run == run_id and at < now and entry in elsewhere]
+        self.check(not left, "I6", lambda: f"{len(left)} lines that were rescued of {run_id} are not taken in")
+
+    def _elsewhere(self, run_id: str) -> list[bytes]:
+        return [entry for _, lines in self.disk.rescued.get(run_id, ()) for entry, _ in lines]
+
     def _has_orphan(self, entered: Entered) -> bool:
-        rescued = [entry for _, lines in self.disk.rescued.get(entered.run_id, ()) for entry, _ in lines]
-        kept = [parsed(entry) for entry in [*self.disk.orphans.get(entered.run_id, ()), *rescued]]
+        kept = map(parsed, (*self.disk.orphans.get(entered.run_id, ()), *self._elsewhere(entered.run_id)))
         return any(entry.get("call") == entered.call_id for entry in kept)
 
     def _look_at_pairs(self, messages: Any) -> None:

@@ -107,7 +107,8 @@ def simulate(schedule: Schedule, unfaulted: Outcome | None = None) -> Outcome:
 def drawn(seed: int) -> tuple[Schedule, Outcome]:
     """The schedule of a seed, and what comes of it without its faults."""
     random = Random(f"{seed} schedule")
-    schedule = Schedule(seed, streams=random.random() < 0.6, approves=random.random() < 0.3, limits=_limits(random))
+    limits = (*_limits(random), *((("max_parallel_tools", 1),) if random.random() < 0.25 else ()))
+    schedule = Schedule(seed, streams=random.random() < 0.6, approves=random.random() < 0.3, limits=limits)
     unfaulted = simulate(schedule)
     schedule = replace(schedule, **_surroundings(random, schedule))
     choices = (0.0, 0.5, 2.0, 10.0, 22.0, 30.0, 60.0, 200.0)
@@ -129,6 +130,9 @@ def drawn(seed: int) -> tuple[Schedule, Outcome]:
     if mode < 0.46 and (tools := unfaulted.points[0]["tool"]):
         ended = Fault(0, "tool", random.randint(1, tools), random.choice(("cancel", "stop")))
         return replace(schedule, resumers=resumers, faults=(ended,)), unfaulted
+    if mode < 0.66 and (ends := unfaulted.points[0]["tool's end"]):
+        starts = tuple(random.choice(choices) for _ in range(random.choice((2, 3))))
+        return replace(schedule, resumers=(starts,), faults=tuple(_rescued(random, ends))), unfaulted
     faults = tuple(_fault(random, unfaulted.points, resumers) for _ in range(random.choice((1, 1, 2, 2, 3, 4))))
     return replace(schedule, resumers=resumers, faults=faults), unfaulted
 
@@ -167,6 +171,19 @@ def _again(random: Random) -> Iterator[Fault]:
     """Each process dies at the same place as the one before."""
     at = random.choice(("entry", "effect", "effect", "tool's end", "request", "before _append"))
     return (Fault(number, at, 1, "kill") for number in range(4))
+
+
+def _rescued(random: Random, ends: int) -> Iterator[Fault]:
+    """A result can't be stored for a while; its process comes to something meanwhile, and so may who takes it in."""
+    yield Fault(0, "tool's end", random.randint(1, ends), "store", random.choice((8, 12, 20, 40)))
+    kind: Any = random.choice(("kill", "kill", "kill", "power", "freeze", "cancel"))
+    at = random.choice(("after _rescue", "after _rescue", "after _rescue", "before _clear", "after _clear"))
+    if kind == "freeze":  # what it rescues then comes when others have taken the run up
+        at = random.choice(("before _rescue", at))
+    yield Fault(0, at, 1, kind, random.choice(_SIZES.get(kind, (0.0,))))
+    if random.random() < 0.6:
+        for number in (1, 2):
+            yield Fault(number, "taking in", 1, random.choice(("kill", "power")))
 
 
 def found(schedule: Schedule, unfaulted: Outcome, patch: Callable[[pytest.MonkeyPatch], None]) -> list[str]:
