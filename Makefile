@@ -20,7 +20,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: help demo test ci long chaos peers check simulate mutants instructions bench clean
+.PHONY: help demo test ci long chaos fleet peers check simulate mutants instructions bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands.
@@ -52,6 +52,10 @@ peers: .venv/.test-stamp ## Try the emulator with SDKs and frameworks of others,
 chaos: .venv/.test-stamp ## Kill, race, stop and cancel runs for real, N=5 times at each point, and print the table.
 	@echo "chaos: SIGKILL at each boundary, $(or $(N),5) times; resumers at once; SIGSTOP; cancels (some minutes)"
 	@$(BIN)/python $(TESTS)/chaos/chaos_table.py $(or $(N),5)
+
+fleet: .venv/.test-stamp ## Kill and stop workers of a queue for real, with 50 runs under way, N=20 times, and print the table.
+	@echo "fleet: two workers, SIGKILL, SIGSTOP, SIGTERM, PostgreSQL restarted; $(or $(N),20) times (a minute each)"
+	@$(BIN)/python $(TESTS)/fleet/fleet_table.py $(or $(N),20)
 
 check: .venv/.test-stamp ## Check format, lint, types, import contracts, limits and the wheel.
 	@echo "check: format, lint, types, import contracts, limits, the wheel"

@@ -21,7 +21,7 @@ from agentkit.loop import begin
 from agentkit.messages import Block, Prompt, as_messages
 from agentkit.options import RunOptions, refuse_unknown
 from agentkit.parameters import Parameters
-from agentkit.recall import Earlier, has_begun, last_of, transcript_of
+from agentkit.recall import Earlier, has_begun, last_of, reread, transcript_of
 from agentkit.request import Request
 from agentkit.result import RunResult
 from agentkit.run import Run
@@ -92,7 +92,7 @@ class Agent:
     ) -> None:
         self.limits = limits or Limits()
         self._client = client
-        self._journal = _journal_of(journal)
+        self.journal = _journal_of(journal)
         self._outputs = None if outputs is None else _outputs_in(outputs)
         self._policy = _policy_of(policy)
         self._own: Client | None = None
@@ -166,10 +166,16 @@ class Agent:
 
         Raises:
             ConfigurationError: A decision is on no held call.
+            RunBusy: Another process goes on with the run, or has gone on with it since the result was made.
             APIError: As for `run`.
         """
-        loaded = await self._loaded(earlier)
-        return await self._start(None, loaded, decisions or {}, options, stream=None).drain()
+
+        async def go_on(loaded: Earlier | Transcript | None) -> RunResult:
+            return await self._start(None, loaded, decisions or {}, options, stream=None).drain()
+
+        if isinstance(earlier, str):
+            return await reread(partial(self._loaded, earlier), go_on)
+        return await go_on(earlier)
 
     async def compact(
         self, earlier: Earlier, *, instructions: str | None = None, **options: Unpack[RunOptions]
@@ -189,7 +195,7 @@ class Agent:
         """
         refuse_unknown(options)
         client = options.get("client") or self._default_client()
-        transcript = transcript_of(await self._loaded(earlier), self._journal)
+        transcript = transcript_of(await self._loaded(earlier), self.journal)
         ask(transcript, self.model, client.origin)
         request, _ = self._request_for(options, client, stream=None)
         from agentkit.compaction import compact
@@ -197,10 +203,10 @@ class Agent:
         await compact(transcript, client.send, request, instructions)
         finish = earlier.finish if isinstance(earlier, RunResult) else next_step(transcript, Limits(), 0.0)
         assert isinstance(finish, Finish)
-        if self._journal:
-            row = self._journal.run(transcript.run_id) if self._journal.has(transcript.run_id) else None
+        if self.journal:
+            row = self.journal.run(transcript.run_id) if self.journal.has(transcript.run_id) else None
             transcript.begin(os.urandom(16).hex(), None, asks=transcript.asked)
-            lease = await self._journal.take_up(transcript, row.session if row else None)
+            lease = await self.journal.take_up(transcript, row.session if row else None)
             await lease.release(finish.reason, "compacted")
         return RunResult(transcript, finish, self._blueprint.output)
 
@@ -248,7 +254,7 @@ class Agent:
         """The first request of a run, and what the API would refuse in it. Nothing is sent."""
         refuse_unknown(options)
         client = options.get("client") or self._client or self._own
-        transcript = transcript_of(after, self._journal)
+        transcript = transcript_of(after, self.journal)
         begin(transcript, "preview", prompt, asks=(self.model, client.origin) if client else None)
         request, _ = self._request_for(options, client, stream=None)
         from agentkit.preview import preview_of
@@ -268,7 +274,7 @@ class Agent:
             raise ConfigurationError("give a prompt, or with after= the run to resume")
         refuse_unknown(options)
         within = options.get("within")
-        client, journal = self._client_for(options), self._journal or (within.shared.journal if within else None)
+        client, journal = self._client_for(options), self.journal or (within.shared.journal if within else None)
         session = options.get("session")
         if session and after is None:
             after = last_of(session, journal)
@@ -335,10 +341,10 @@ class Agent:
         """Reads a run's log in a thread, since a long one takes a while."""
         session = (options or {}).get("session")
         if earlier is None and session:
-            earlier = await to_thread.run_sync(last_of, session, self._journal)
+            earlier = await to_thread.run_sync(last_of, session, self.journal)
         if not isinstance(earlier, str):
             return earlier
-        return await to_thread.run_sync(transcript_of, earlier, self._journal)
+        return await to_thread.run_sync(transcript_of, earlier, self.journal)
 
     def _default_client(self) -> Client:
         if self._client is None and self._own is None:

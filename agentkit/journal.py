@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from anyio import to_thread
 
 from agentkit.errors import ConfigurationError, JournalError
-from agentkit.lease import LEASE_SECONDS, Lease, chained, is_dead, new_holder, release_holder
+from agentkit.events import Event
+from agentkit.follow import Followed, News, intact
+from agentkit.lease import LEASE_SECONDS, Lease, chained, is_dead, new_holder, release_holder, this_machine
 from agentkit.messages import Message, text_of
 from agentkit.sqlite_store import SqliteStore
-from agentkit.store import Lines, RunRow, Store, digest_of
+from agentkit.store import Lines, RunRow, Store
 from agentkit.transcript import FORMAT, Transcript
 
-__all__ = ["Journal", "before_turn", "question_of"]
+__all__ = ["GOES_ON", "Journal", "before_turn", "question_of"]
 
 _TITLE = 80
+GOES_ON = ("queued", "running", "paused")
+"""States of a run that has not come to rest."""
 _LEFT = "The process stopped while this call ran: its outcome is unknown. Check before repeating it."
 _CANCELLED = "The run was cancelled before this call, so it has not run."
 _DAMAGED = "The record of this call was damaged: whether it took effect is unknown. Check before repeating it."
@@ -46,13 +51,14 @@ class Journal:
         self._store = _store_at(store) if isinstance(store, str | os.PathLike) else store
         self._clock = clock
 
-    def runs(self, limit: int = 50) -> list[RunRow]:
-        """The newest runs, the last one written first."""
-        return self._store.runs(limit)
+    def runs(self, limit: int = 50, state: str | None = None) -> list[RunRow]:
+        """The newest runs, or those of one state, the last one written first."""
+        return self._store.runs(limit, state)
 
-    def interrupted(self, limit: int = 50) -> list[RunRow]:
+    def interrupted(self, limit: int = 50, queue: str | None = None) -> list[RunRow]:
         """The newest runs that a process left without an end: `agent.resume` goes on with them."""
-        return [row for row in self._store.runs(limit, "running") if not self.is_live(row)]
+        rows = self._store.interrupted(limit, self._clock(), f"{this_machine()}:", queue)
+        return [row for row in rows if not self.is_live(row)]
 
     def is_live(self, row: RunRow) -> bool:
         """Whether somebody goes on with the run now: a process that is there, or one that was a moment ago."""
@@ -61,6 +67,11 @@ class Journal:
     def has(self, run_id: str) -> bool:
         """Whether there is such a run."""
         return self._store.run(run_id) is not None
+
+    @property
+    def place(self) -> str:
+        """Where it is: the path of a file, or the URL of a database with its password; empty if it is elsewhere."""
+        return str(getattr(self._store, "url", None) or getattr(self._store, "path", ""))
 
     def run(self, run_id: str) -> RunRow:
         """One run.
@@ -87,9 +98,49 @@ class Journal:
         row = self._recovered(run_id)
         transcript = self._read(row)
         if (at := len(transcript.entries)) < row.length:
-            text = f"entry {at} of run {run_id} is damaged"
-            raise JournalError(f"{text}: `agentkit runs repair {run_id[:8]}` keeps what comes before it")
+            raise _damage(run_id, at)
         return transcript
+
+    def follow(self, run_id: str, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
+        """The events of a run, in whatever process it goes on: `async for number, event in journal.follow(run_id)`.
+
+        They are read off its log, those that are there and those that come: texts come whole, and pieces, retries and
+        progress are not told. The seconds of a call are those since its model turn.
+
+        The last is a `RunEnd`, when the run rests. Its `finish` is the state of the run: why it ended, or
+        `needs_approval`, or `interrupted` where its process is gone. A run of a queue is waited for, until a worker
+        takes it, and another one if that dies.
+
+        Args:
+            run_id: The run.
+            after: The number of the last event that is known: those up to it are left out, so who was cut off misses
+                nothing. `RunEnd` has that of the event before it, for a run that rests may be resumed.
+
+        Raises:
+            ConfigurationError: There is no such run.
+            JournalError: An entry is damaged, or the journal can't be read.
+        """
+        return Followed(partial(self._news, run_id), after)
+
+    def _news(self, run_id: str, length: int, digest: bytes) -> News:
+        """What a run has after so many entries, the last of which has this digest."""
+        if self._rest(row := self.run(run_id)):
+            row = self._recovered(run_id)
+        found: list[tuple[dict[str, Any], bytes]] = []
+        if row.length > length:
+            lines = self._store.lines(run_id, length, row.length) if length else self._lines(row)
+            if not (found := list(intact(lines, digest))):
+                raise _damage(run_id, length)
+        rest = self._rest(row) if length + len(found) >= row.length else None
+        return News([entry for entry, _ in found], found[-1][1] if found else digest, rest)
+
+    def _rest(self, row: RunRow) -> tuple[str, str | None] | None:
+        """State and detail of a run with which nobody goes on."""
+        if row.state == "queued" or self.is_live(row):
+            return None
+        if row.state == "running":
+            return None if row.detail else ("interrupted", None)  # it is its queue: another worker takes the run
+        return row.state, row.detail
 
     def orphans(self, run_id: str) -> list[dict[str, Any]]:
         """Entries that a process had left to write when it had lost the run: mostly results of effects."""
@@ -121,14 +172,21 @@ class Journal:
             RunBusy: It goes on in another place.
             JournalError: An entry is damaged.
         """
+        self._give_up(run_id, "cancelled", None)
+
+    def fail(self, run_id: str, why: str) -> None:
+        """As `cancel`, for a run that can't go on: its state is `error`, with this detail."""
+        self._give_up(run_id, "error", why)
+
+    def _give_up(self, run_id: str, state: str, detail: str | None) -> None:
         transcript, row = self.load(run_id), self.run(run_id)
-        if not transcript.unended() and row.state not in ("running", "forked"):
+        if not transcript.unended() and row.state not in (*GOES_ON, "forked"):
             raise ConfigurationError(f"run {run_id} has ended ({row.state}): there is nothing to cancel")
         transcript.begin(run_id, None, asks=transcript.asked)
         for call in transcript.unended():
             begun = call.state == "started"
             transcript.end(call, "unknown" if begun else "not_run", call.closing(_LEFT if begun else _CANCELLED))
-        self._take_up(transcript, new_holder()).leave("cancelled", None)
+        self._take_up(transcript, new_holder()).leave(state, detail)
 
     def repair(self, run_id: str, keep: str | os.PathLike[str]) -> int:
         """Cuts a run before its first damaged entry. What was open there ends as unknown: it may have gone on.
@@ -162,6 +220,18 @@ class Journal:
         rest = replace(row, length=at, state="repaired", detail=f"cut before entry {at}", updated=now, holder=None)
         self._store.cut(rest, list(chained(transcript.entries[at:], digest)), dead=dead)
         return row.length - at
+
+    def enqueue(self, transcript: Transcript, queue: str, session: str | None = None) -> int:
+        """Stores a run that a worker of a queue is to go on with, and leaves it: its state is `queued`.
+
+        Returns:
+            How many times it has been taken up: its epoch.
+
+        Raises:
+            RunBusy: As for `take_up`.
+        """
+        self._take_up(transcript, new_holder(), session).leave("queued", queue)
+        return self.run(transcript.run_id).epoch
 
     async def take_up(self, transcript: Transcript, session: str | None = None) -> Lease:
         """The right to write a run, taken and stored with what the log has so far.
@@ -204,7 +274,7 @@ class Journal:
             model=transcript.asked[0] if transcript.asked else "",
             title=_title(transcript),
             state="running",
-            detail=None,
+            detail=held.detail if held and held.state in ("queued", "running") else None,
             created=now,
             updated=now,
             length=length,
@@ -240,14 +310,9 @@ class Journal:
 
     def _read(self, row: RunRow, stop: int | None = None) -> Transcript:
         """The log of a run up to `stop`, or to the first entry that is damaged."""
-        entries, digest = [], b""
-        for data, stored in self._lines(row, stop):
-            if digest_of(digest, data) != stored:
-                break
-            entries.append(json.loads(data))
-            digest = stored
-        transcript = Transcript.load({"agentkit": FORMAT, "entries": entries})
-        transcript.stored = (row.run_id, len(entries), digest)
+        found = list(intact(self._lines(row, stop), b""))
+        transcript = Transcript.load({"agentkit": FORMAT, "entries": [entry for entry, _ in found]})
+        transcript.stored = (row.run_id, len(found), found[-1][1] if found else b"")
         return transcript
 
     def _dumped(self, transcript: Transcript) -> tuple[str, int, bytes] | None:
@@ -277,6 +342,11 @@ def _store_at(place: str | os.PathLike[str]) -> Store:
         raise ConfigurationError(str(error)) from None
     store: Store = postgres.PostgresStore(place)
     return store
+
+
+def _damage(run_id: str, at: int) -> JournalError:
+    text = f"entry {at} of run {run_id} is damaged"
+    return JournalError(f"{text}: `agentkit runs repair {run_id[:8]}` keeps what comes before it")
 
 
 def _write_new(path: str | os.PathLike[str], lines: Lines) -> None:

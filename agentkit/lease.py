@@ -25,7 +25,16 @@ from agentkit.redaction import logger_of
 from agentkit.store import Lines, RunRow, Store, digest_of
 from agentkit.transcript import Transcript
 
-__all__ = ["LEASE_SECONDS", "RENEWED_EVERY", "Lease", "chained", "is_dead", "new_holder", "release_holder"]
+__all__ = [
+    "LEASE_SECONDS",
+    "RENEWED_EVERY",
+    "Lease",
+    "chained",
+    "is_dead",
+    "new_holder",
+    "release_holder",
+    "this_machine",
+]
 
 LEASE_SECONDS = 20.0
 RENEWED_EVERY = 5.0
@@ -308,7 +317,7 @@ _holders: set[str] = set()  # of this process
 
 def new_holder() -> str:
     """A name for who holds a run: this process, and a part of its own."""
-    holder = f"{_host()}:{os.getpid()}:{os.urandom(4).hex()}"
+    holder = f"{this_machine()}:{os.getpid()}:{os.urandom(4).hex()}"
     _holders.add(holder)
     return holder
 
@@ -321,12 +330,12 @@ def release_holder(holder: str | None) -> None:
 def is_dead(holder: str | None) -> bool:
     """Whether a holder was a process of this machine that is gone, so that nobody need wait for its lease."""
     host, pid, _ = (holder or "::").rsplit(":", 2)
-    if host != _host():
+    if host != this_machine():
         return False
     return holder not in _holders if int(pid) == os.getpid() else not _is_running(int(pid))
 
 
-def _host() -> str:
+def this_machine() -> str:
     """The machine, and on Linux the world of its process ids: containers can share a name."""
     try:
         return f"{socket.gethostname()}/{os.stat('/proc/self/ns/pid').st_ino}"

@@ -16,7 +16,7 @@ from agentkit.budget import Budget, Shared
 from agentkit.call import Approve
 from agentkit.client import Client
 from agentkit.errors import ConfigurationError, JournalError, LeaseLost
-from agentkit.events import ContentBlockStop, Event, RunEnd, ServerToolCall, ServerToolResult, TextDelta
+from agentkit.events import ContentBlockStop, Event, RunEnd, ServerToolCall, ServerToolResult, TextDelta, TurnStart
 from agentkit.execute import Calls
 from agentkit.journal import Journal
 from agentkit.lease import RENEWED_EVERY, Lease
@@ -87,6 +87,7 @@ class Run:
         self._lease: Lease | None = None
         self._events: AsyncGenerator[Event | Finish] | None = None
         self._stopped: Finish | None = None
+        self._paused: Finish | None = None
         self._has_ended = False
 
     async def __aenter__(self) -> Self:
@@ -160,7 +161,7 @@ class Run:
             except BaseException as error:
                 await self._fail(error)
                 raise
-            if item is not None:
+            if item is not None and not self._pauses_at(item):
                 return await self._end(item) if isinstance(item, Finish) else item
         return await self._end(await self._give_up())
 
@@ -176,7 +177,7 @@ class Run:
         """Runs to the end with nobody to watch, where one cancel scope does for all events."""
         async with self:
             try:
-                finish = await self._step.wait(_finish_of(self._opened()))
+                finish = await self._step.wait(self._finish_of(self._opened()))
             except BaseException as error:
                 await self._fail(error)
                 raise
@@ -194,6 +195,31 @@ class Run:
     def cancel(self) -> None:
         """Ends the run with the outcome `cancelled`, at once: to be called on the run's event loop."""
         self._stop(Finish("cancelled"))
+
+    def pause(self, why: str | None = None, *, at_once: bool = False) -> None:
+        """Ends the run with the outcome `paused` before its next request, when the calls of the turn have ended.
+
+        `agent.resume` goes on with it, in any process. To be called on the run's event loop.
+
+        Args:
+            why: Told with the outcome.
+            at_once: Cancels what goes on now: calls that have begun end as `cancelled`, and a reply is lost.
+        """
+        self._paused = Finish("paused", why)
+        if at_once:
+            self._stop(self._paused)
+
+    def _pauses_at(self, item: Event | Finish) -> bool:
+        if self._paused and isinstance(item, TurnStart):
+            self._stopped = self._stopped or self._paused
+            return True
+        return False
+
+    async def _finish_of(self, events: AsyncGenerator[Event | Finish]) -> Finish | None:
+        while not isinstance(item := await anext(events), Finish):
+            if self._pauses_at(item):
+                return None
+        return item
 
     def _stop(self, finish: Finish) -> None:
         self._stopped = self._stopped or finish
@@ -315,12 +341,6 @@ def _is_no_text(event: Event) -> bool:
     if isinstance(event, ContentBlockStop):
         return event.block.get("type") != "text"
     return isinstance(event, ServerToolCall | ServerToolResult)
-
-
-async def _finish_of(events: AsyncGenerator[Event | Finish]) -> Finish:
-    while not isinstance(item := await anext(events), Finish):
-        pass
-    return item
 
 
 def _is_cancel(error: BaseException) -> bool:

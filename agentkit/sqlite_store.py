@@ -177,6 +177,15 @@ class SqliteStore:
             found = db.execute(_SELECT + of_state, (state, limit))
             return [RunRow(*values) for values in found]
 
+    def interrupted(self, limit: int, now: float, host: str, queue: str | None = None) -> list[RunRow]:
+        """See `Store`."""
+        free = "holder IS NULL OR expires <= :now OR substr(holder, 1, length(:host)) = :host"
+        which = f"state = 'running' AND ({free}) AND (:queue IS NULL OR detail = :queue)"
+        query = f"{_SELECT} WHERE {which} ORDER BY updated DESC, rowid DESC LIMIT :limit"
+        with self._reading() as db:
+            found = db.execute(query, {"now": now, "host": host, "queue": queue, "limit": limit})
+            return [RunRow(*values) for values in found]
+
     def last(self, session: str) -> RunRow | None:
         """See `Store`."""
         with self._reading() as db:

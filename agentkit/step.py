@@ -36,7 +36,7 @@ class Finish:
 
     Attributes:
         reason: One of `end_turn, stop_sequence, max_tokens, model_context_window_exceeded, refusal, needs_approval,
-            max_turns, max_tool_calls, max_pauses, max_total_tokens, max_cost, max_seconds, loop, cancelled,
+            max_turns, max_tool_calls, max_pauses, max_total_tokens, max_cost, max_seconds, loop, cancelled, paused,
             invalid_output, unknown_stop`; `error` on the result that a raised `APIError` carries.
         detail: More about it, for people.
     """

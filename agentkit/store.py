@@ -30,7 +30,7 @@ class RunRow:
         model: The model that it asked last.
         title: What it was asked, shortened.
         state: `running`, or why it ended.
-        detail: More about the end.
+        detail: More about the end; until then the queue that it came from, if it came from one.
         created: When it began, in seconds since 1970.
         updated: When it was written last.
         length: Its entries, those of the parent included.
@@ -145,6 +145,16 @@ class Store(Protocol):
 
     def runs(self, limit: int, state: str | None = None) -> list[RunRow]:
         """The newest runs, or those of one state, the last one written first."""
+
+    def interrupted(self, limit: int, now: float, host: str, queue: str | None = None) -> list[RunRow]:
+        """The newest runs in the state `running` that nobody has at `now`, or whose holder begins with `host`.
+
+        Args:
+            limit: So many at most.
+            now: Seconds since 1970.
+            host: The machine of the caller, who can see which of its processes are gone.
+            queue: Those that came from it only.
+        """
 
     def last(self, session: str) -> RunRow | None:
         """The last run that began in a session."""

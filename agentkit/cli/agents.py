@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["named_agent"]
 
 
-def named_agent(named: str) -> Agent:
+def named_agent(named: str, option: str = "--agent") -> Agent:
     """An agent of the user's; its module is imported, from the current folder first.
+
+    Args:
+        named: As `module:name` or `file.py:name`.
+        option: Where that was written, for errors.
 
     Raises:
         ConfigurationError: There is none.
@@ -28,16 +32,16 @@ def named_agent(named: str) -> Agent:
 
     source, _, name = named.rpartition(":")
     if not (source and name):
-        raise ConfigurationError(f"--agent {named}: write it as module:name or file.py:name, such as desk.py:agent")
-    module = _imported(named, source)
+        raise ConfigurationError(f"{option} {named}: write it as module:name or file.py:name, such as desk.py:agent")
+    module = _imported(f"{option} {named}", source)
     found: Any = getattr(module, name, None)
     if isinstance(found, Agent):
         return found
     agents = ", ".join(known for known, value in vars(module).items() if isinstance(value, Agent)) or "none"
-    raise ConfigurationError(f"--agent {named}: {source} has no Agent {name!r} (there are: {agents})")
+    raise ConfigurationError(f"{option} {named}: {source} has no Agent {name!r} (there are: {agents})")
 
 
-def _imported(named: str, source: str) -> ModuleType:
+def _imported(written: str, source: str) -> ModuleType:
     path = Path(source)
     folder = str(path.parent.resolve()) if path.suffix == ".py" else os.getcwd()
     if folder not in sys.path:
@@ -45,12 +49,12 @@ def _imported(named: str, source: str) -> ModuleType:
     try:
         return _loaded(path) if path.suffix == ".py" else import_module(source)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"--agent {named}: there is no file {error.filename}") from None
+        raise ConfigurationError(f"{written}: there is no file {error.filename}") from None
     except AgentKitError as error:
-        raise ConfigurationError(f"--agent {named}: {error}") from None
+        raise ConfigurationError(f"{written}: {error}") from None
     except (Exception, SystemExit) as error:
         about = f"{type(error).__name__}: {error}"
-        raise ConfigurationError(f"--agent {named}: importing {source} failed: {about}") from None
+        raise ConfigurationError(f"{written}: importing {source} failed: {about}") from None
 
 
 def _loaded(path: Path) -> ModuleType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from agentkit.journal import Journal
     from agentkit.store import RunRow
 
-__all__ = ["ID_LENGTH", "about_of", "command_on", "found", "is_kept", "opened", "state_of", "where"]
+__all__ = ["ID_LENGTH", "about_of", "command_on", "found", "is_kept", "opened", "place_of", "state_of", "where"]
 
 ID_LENGTH = 8
 """Characters of an id that are shown: any that are unique will do to name a run."""
@@ -36,6 +37,21 @@ def command_on(run_id: str, journal: str | None, verb: str = "resume") -> str:
     return f"agentkit runs {verb} {run_id[:ID_LENGTH]}{where_kept}"
 
 
+def place_of(named: str | None) -> str:
+    """The file or URL of the journal that is named, or that of AGENTKIT_HOME.
+
+    Raises:
+        ConfigurationError: Neither is there.
+    """
+    home = os.environ.get("AGENTKIT_HOME")
+    if named is None and not home:
+        raise ConfigurationError("no journal is named: give --journal FILE|URL, or set AGENTKIT_HOME to its folder")
+    if named is not None or not home:
+        return named or ""
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    return os.path.join(home, "runs.db")
+
+
 @contextmanager
 def opened(place: str | None) -> Iterator[Journal]:
     """The journal in a file or a database, or that of AGENTKIT_HOME.
@@ -45,10 +61,7 @@ def opened(place: str | None) -> Iterator[Journal]:
     """
     from agentkit.journal import Journal
 
-    home = os.environ.get("AGENTKIT_HOME")
-    if place is None and not home:
-        raise ConfigurationError("no journal is named: give --journal FILE, or set AGENTKIT_HOME to its folder")
-    place = place or os.path.join(home or "", "runs.db")
+    place = place_of(place)
     if "://" not in place and not os.path.isfile(place):
         raise ConfigurationError(f'there is no journal {place}: `agentkit run --journal {place} "…"` makes one')
     with closing(Journal(place)) as journal:
@@ -88,7 +101,9 @@ def about_of(journal: Journal, row: RunRow) -> dict[str, Any]:
         "parent": row.parent,
         "created": row.created,
         "updated": row.updated,
+        "queue": row.detail if row.state in ("queued", "running") else None,
         "holder": row.holder if journal.is_live(row) else None,
+        "lease": max(0.0, round(row.expires - time.time(), 1)) if row.holder else None,
     }
     try:
         transcript = journal.load(row.run_id)

@@ -34,6 +34,7 @@ __all__ = [
     "MostRuns",
     "NoDefaultTools",
     "OfState",
+    "OnQueue",
     "OtherRunId",
     "OutFile",
     "PauseAfter",
@@ -203,6 +204,15 @@ SessionName = Annotated[
         "--session",
         metavar="NAME",
         help="Go on with the conversation of this name in the journal, or begin it.",
+        show_default=False,
+    ),
+]
+OnQueue = Annotated[
+    str | None,
+    typer.Option(
+        "--queue",
+        metavar="NAME",
+        help="That of the workers who have it, or are to go on with it: see `agentkit worker`.",
         show_default=False,
     ),
 ]

@@ -34,21 +34,34 @@ def show_table(runs: Sequence[dict[str, Any]]) -> None:
     has_costs = any(run.get("cost") for run in runs)
     if has_costs:
         table.add_column("cost", justify="right", no_wrap=True)
+    has_workers = any(run.get("queue") and run["holder"] for run in runs)
+    if has_workers:
+        table.add_column("worker, lease", no_wrap=True)
     table.add_column("asked")  # the only one that may shrink
     for run in runs:
         state = "damaged" if "damaged" in run else run["state"]
         spent = [short(run["turns"]), short(run["input_tokens"] + run["output_tokens"])] if "turns" in run else ["", ""]
         cost = [dollars(run["cost"]) if run.get("cost") else ""] if has_costs else []
         after = f" (after {run['parent'][:ID_LENGTH]})" if run["parent"] else ""
+        queue = (f" · {safe_line(run['queue'])}", "dim") if run.get("queue") else ""
         table.add_row(
             run["run_id"][:ID_LENGTH],
-            Text(state.replace("_", " "), _STYLES.get(state, "")),
+            Text.assemble((state.replace("_", " "), _STYLES.get(state, "")), queue),
             when(run["updated"]),
             *spent,
             *cost,
+            *([_worker(run)] if has_workers else []),
             Text.assemble(safe_line(run["title"]), (after, "dim"), no_wrap=True, overflow="ellipsis"),
         )
     console.print(table)
+
+
+def _worker(run: dict[str, Any]) -> str:
+    """Who has it, and for how long at least."""
+    if not run["holder"]:
+        return ""
+    host, pid, _ = run["holder"].rsplit(":", 2)
+    return safe_line(f"{host.partition('/')[0]}:{pid}, {run['lease']:.0f} s")
 
 
 def show_head(teller: Teller, about: dict[str, Any]) -> None:
@@ -67,7 +80,9 @@ def ending(about: dict[str, Any], resume: str) -> str:
     state, detail = about["state"], f" ({about['detail']})" if about["detail"] else ""
     match state:
         case "running":
-            return f"running ({about['holder']})"
+            return f"running ({about['holder']}, for another {about['lease']:.0f} s at least)"
+        case "queued":
+            return f"queued ({about['queue']}): a worker of this queue begins it"
         case "end_turn" | "stop_sequence":
             return f"ended: {state}"
         case "needs_approval":

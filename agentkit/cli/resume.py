@@ -22,6 +22,7 @@ from agentkit.cli.options import (
     MaxTurns,
     ModelOfRun,
     NoDefaultTools,
+    OnQueue,
     PauseAfter,
     PolicyFile,
     RunId,
@@ -30,6 +31,7 @@ from agentkit.cli.options import (
     UseEmulator,
 )
 from agentkit.cli.problems import brief_log, reported
+from agentkit.cli.queued import go_on_at
 from agentkit.cli.session import (
     check_resumable,
     emulated,
@@ -73,6 +75,7 @@ def resume(
     as_json: AsJson = False,
     journal: JournalFile = None,
     policy: PolicyFile = None,
+    queue: OnQueue = None,
 ) -> None:
     """Go on with a run that was interrupted, held, forked, cancelled, or stopped by a limit or an error.
 
@@ -87,11 +90,10 @@ def resume(
       agentkit runs resume 3f2a --tool my_tools:refund --allow 2:toolu_01
       agentkit runs resume 3f2a --agent app/desk.py:agent --deny '2:toolu_01=ask the customer first'
       agentkit runs resume 3f2a --agent desk:agent --edit '2:toolu_01={"amount": 5}'
+      agentkit runs resume 3f2a --allow 2:toolu_01 --queue refunds
     """
     with reported(), brief_log(), told_if_kept(kept=True, journal=journal), ExitStack() as stack:
-        from agentkit.agent import Agent
         from agentkit.cli.converse import Conversation
-        from agentkit.settings import Limits
 
         others: dict[str, Any] = {"--tool": tool, "--system": system, "--model": model, "--policy": policy}
         theirs = _agent(agent, {**others, "--no-default-tools": no_default_tools}) if agent else None
@@ -99,12 +101,13 @@ def resume(
         row = found(kept, run)
         earlier = _resumable(kept, row.run_id)
         decisions = _decisions(earlier, allow or [], deny or [], edit or [])
-        if theirs:
-            answering, tools = theirs, list(theirs._blueprint.tools.values())
-        else:
-            tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
-            settings: Any = {"system": system, "max_tokens": max_tokens, "limits": Limits(max_turns=max_turns)}
-            answering = Agent(model or row.model, tools=tools, journal=kept, policy=policy, **settings)
+        if queue is not None:
+            go_on_at(queue, kept.place, row.run_id, decisions)
+            return
+        tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
+        sizes = {"max_tokens": max_tokens, "max_turns": max_turns}
+        answering = theirs or _made(model or row.model, tools, kept, policy, system, **sizes)
+        tools = list(answering._blueprint.tools.values()) if theirs else tools
         check_resumable(f"run {row.run_id[:ID_LENGTH]}", earlier, tools)
         view = stack.enter_context(opened_view(as_json, tools, earlier))
         is_local = emulator or corpus is not None
@@ -113,6 +116,16 @@ def resume(
         conversation = Conversation(agent=answering, open_client=open_client, view=view, save=None, asks=asks)
         result = conversation.run(None, earlier, conversation.decide(earlier, decisions))
         leave(result, interrupted=conversation.interrupted, kept=True, journal=journal)
+
+
+def _made(
+    model: str, tools: Sequence[Any], kept: Journal, policy: Any, system: str | None, *, max_tokens: int, max_turns: int
+) -> Agent:
+    from agentkit.agent import Agent
+    from agentkit.settings import Limits
+
+    limits, others = Limits(max_turns=max_turns), {"system": system, "max_tokens": max_tokens}
+    return Agent(model, tools=tools, journal=kept, policy=policy, limits=limits, **others)  # type: ignore[arg-type]
 
 
 def _agent(named: str, others: dict[str, Any]) -> Agent:
@@ -127,14 +140,14 @@ def _journal(theirs: Agent | None, path: str | None) -> Iterator[Journal]:
     if theirs is None:
         with opened(path) as journal:
             yield journal
-    elif theirs._journal is None:
+    elif theirs.journal is None:
         raise ConfigurationError(
             "the agent keeps no runs: give it a journal, Agent(…, journal=…), or set AGENTKIT_HOME"
         )
     elif path is not None:
         raise ConfigurationError("the agent has a journal of its own: leave out --journal")
     else:
-        yield theirs._journal
+        yield theirs.journal
 
 
 def _resumable(journal: Journal, run_id: str) -> RunResult:

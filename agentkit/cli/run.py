@@ -6,7 +6,8 @@ import json
 import os
 import re
 import sys
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from agentkit.cli.options import (
     MaxTurns,
     Model,
     NoDefaultTools,
+    OnQueue,
     PauseAfter,
     PolicyFile,
     Question,
@@ -35,6 +37,7 @@ from agentkit.cli.options import (
     UseEmulator,
 )
 from agentkit.cli.problems import brief_log, notice, reported
+from agentkit.cli.queued import submit
 from agentkit.cli.session import (
     check_resumable,
     emulated,
@@ -76,6 +79,7 @@ def run(
     journal: JournalFile = None,
     session: SessionName = None,
     policy: PolicyFile = None,
+    queue: OnQueue = None,
 ) -> None:
     """Ask an agent a question, and watch it search, fetch and call tools until it answers.
 
@@ -87,6 +91,7 @@ def run(
       git diff | agentkit run --system "Review this diff." -
       agentkit run --curl "Who maintains CPython?" | sh
       agentkit run --journal runs.db --session ada "Who maintains CPython?"; agentkit runs --journal runs.db
+      agentkit run --queue research --journal postgresql://agents@db/agents "Who maintains CPython?"
 
     \b
     Exit codes: 0 answered · 1 the endpoint failed · 2 wrong usage or configuration
@@ -94,10 +99,14 @@ def run(
     """
     with reported(), brief_log():
         from agentkit.agent import Agent
-        from agentkit.cli.converse import Conversation
         from agentkit.settings import Limits
 
         _check(session, after, save, curl=curl)
+        others: dict[str, Any] = {"--emulator": emulator, "--corpus": corpus, "--json": as_json, "--save": save}
+        if queue is not None:
+            others |= {"--tool": tool, "--system": system, "--policy": policy, "--after": after, "--curl": curl}
+            submit(_alone(question, others), queue, journal, session)
+            return
         prompt, earlier = _question(question, after), _loaded(after, journal)
         tools = [*([] if no_default_tools else default_tools()), *named_tools(tool or [])]
         if prompt is None and earlier:
@@ -105,18 +114,38 @@ def run(
         settings: Any = {"system": system, "max_tokens": max_tokens, "limits": Limits(max_turns=max_turns)}
         agent = Agent(model, tools=tools, journal=journal, policy=policy, **settings)
         if curl:
-            others = {"--emulator": emulator, "--corpus": corpus, "--json": as_json, "--save": save}
             _show_curl(agent, _sent_alone(prompt, others), earlier, base_url)
             return
-        kept = save is None and is_kept(journal)
-        with told_if_kept(kept=kept, journal=journal), ExitStack() as stack:
-            view = stack.enter_context(opened_view(as_json, tools, earlier))
-            local = emulated(base_url, corpus, pause_after, view) if emulator or corpus is not None else None
-            reached = local or endpoint(base_url)
-            open_client, asks = stack.enter_context(reached), is_attended(as_json)
-            conversation = Conversation(agent, open_client, view, save, asks, session)
+        view = opened_view(as_json, tools, earlier)
+        local = (corpus, pause_after) if emulator or corpus is not None else None
+        asking = _Asking(agent, view, is_attended(as_json), base_url, local, save, journal, session)
+        asking.run(prompt, earlier)
+
+
+@dataclass
+class _Asking:
+    """A question that is asked here, and the end of the command with it."""
+
+    agent: Agent
+    view: AbstractContextManager[Any]
+    asks: bool
+    base_url: str | None
+    local: tuple[Path | None, int] | None
+    save: Path | None
+    journal: str | None
+    session: str | None
+
+    def run(self, prompt: str | None, earlier: RunResult | None) -> None:
+        from agentkit.cli.converse import Conversation
+
+        kept = self.save is None and is_kept(self.journal)
+        with told_if_kept(kept=kept, journal=self.journal), ExitStack() as stack:
+            view = stack.enter_context(self.view)
+            reached = emulated(self.base_url, *self.local, view) if self.local else endpoint(self.base_url)
+            open_client = stack.enter_context(reached)
+            conversation = Conversation(self.agent, open_client, view, self.save, self.asks, self.session)
             result = conversation.run(prompt, earlier)
-        leave(result, interrupted=conversation.interrupted, kept=kept, journal=journal)
+        leave(result, interrupted=conversation.interrupted, kept=kept, journal=self.journal)
 
 
 def _check(session: str | None, after: str | None, save: Path | None, *, curl: bool) -> None:
@@ -135,6 +164,14 @@ def _sent_alone(prompt: str | None, others: dict[str, Any]) -> str:
         if value:
             raise ConfigurationError(f"--curl sends nothing, so it can't go with {name}")
     return prompt
+
+
+def _alone(question: str | None, others: dict[str, Any]) -> str:
+    """The question for a queue, whose workers have all else."""
+    for name, value in others.items():
+        if value:
+            raise ConfigurationError(f"the workers of a queue have an agent of their own: leave out {name}")
+    return _question(question, None) or ""
 
 
 def _show_curl(agent: Agent, prompt: str, earlier: RunResult | None, base_url: str | None) -> None:

@@ -17,6 +17,7 @@ from agentkit.cli.options import (
     JournalFile,
     MostRuns,
     OfState,
+    OnQueue,
     OtherRunId,
     OutFile,
     RunId,
@@ -24,7 +25,9 @@ from agentkit.cli.options import (
     ShowTurn,
 )
 from agentkit.cli.problems import notice, reported
+from agentkit.cli.queued import cancel_on
 from agentkit.cli.resume import resume
+from agentkit.cli.watch import watch
 from agentkit.errors import ConfigurationError, RunBusy
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ def overview(
       export AGENTKIT_HOME=~/.agentkit
       agentkit runs --state needs_approval
       agentkit runs show 3f2a
+      agentkit runs watch 3f2a
       agentkit runs resume 3f2a
     """
     if context.invoked_subcommand is None:
@@ -144,8 +148,11 @@ def show(
             if held := _held(transcript):
                 teller.pending(held, going_on)
             teller.head(ending(about, going_on))
+            if about["state"] in ("running", "queued"):
+                teller.line(f"to watch it: {command_on(row.run_id, journal, 'watch')}")
 
 
+runs.command(short_help="Follow a run that goes on elsewhere.")(watch)
 runs.command(short_help="Go on with a run.")(resume)
 
 
@@ -184,17 +191,22 @@ def fork(run: RunId, turn: AtTurn, journal: JournalFile = None) -> None:
 
 
 @runs.command(short_help="End a run that waits.")
-def cancel(run: RunId, journal: JournalFile = None) -> None:
+def cancel(run: RunId, journal: JournalFile = None, queue: OnQueue = None) -> None:
     """End a run that waits for an approval, or that was interrupted, so that it is listed as pending no longer.
 
     Calls that had not begun are closed as not run. What had begun, when its process died, is closed as unknown.
+    With --queue a run that is on a queue, or with one of its workers, is ended too.
 
     \b
-    Example:
+    Examples:
       agentkit runs cancel 3f2a
+      agentkit runs cancel 3f2a --queue research
     """
     with reported(), opened(journal) as kept:
         row = found(kept, run)
+        if queue is not None:
+            cancel_on(queue, kept.place, row.run_id)
+            return
         if kept.is_live(row):
             raise RunBusy(f"run {row.run_id[:ID_LENGTH]} goes on in {where(row)}: press Ctrl-C there, or end it")
         open_calls = kept.load(row.run_id).unended()

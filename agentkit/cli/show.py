@@ -68,11 +68,21 @@ class Screen:
         console: Where to.
         tools: Names of the tools that the run has.
         earlier: Content blocks of the conversation so far, whose calls may end and be cited in this run.
+        is_retold: Whether the events are those of a log: it knows neither how long the API took for a call, nor how
+            many requests were sent again.
     """
 
-    def __init__(self, console: Console, tools: Iterable[str] = (), earlier: Iterable[Block] = ()) -> None:
+    def __init__(
+        self,
+        console: Console,
+        tools: Iterable[str] = (),
+        earlier: Iterable[Block] = (),
+        *,
+        is_retold: bool = False,
+    ) -> None:
         content = list(earlier)
         self._console = console
+        self._is_retold = is_retold
         self._is_live = console.is_terminal and not console.is_dumb_terminal
         self._width = min(console.width - _SPARE, _WIDEST) if console.is_terminal else None
         self._label_width = max([8, *(len(_LABELS.get(name, name)) for name in tools)])
@@ -227,7 +237,7 @@ class Screen:
         content = event.block.get("content")
         self._fetched.update(fetched_pages([event.block]))
         size = counted(len(content), "result") if isinstance(content, list) else amount(event.size)
-        seconds = time.monotonic() - going.began
+        seconds = None if self._is_retold else time.monotonic() - going.began
         self._ended(going, "error" if event.error else size, seconds, event.error)
 
     def _tool_result(self, event: ToolResult) -> None:
@@ -242,7 +252,7 @@ class Screen:
             is_short = 0 < len(line) <= _SHORT_RESULT
             self._ended(going, line if is_short else amount(event.size), event.seconds)
 
-    def _ended(self, going: _Going, size: str, seconds: float, problem: str | None = None) -> None:
+    def _ended(self, going: _Going, size: str, seconds: float | None, problem: str | None = None) -> None:
         self._line(going.label, going.asked, size, seconds, "yellow" if problem else "")
         if problem:
             indent = " " * (self._label_width + 4)
@@ -327,7 +337,7 @@ class Screen:
         calls = sum(self._counts.values()) - searches - fetches
         parts = [
             counted(result.turns, "turn"),
-            counted(self._requests, "request"),
+            counted(0 if self._is_retold else self._requests, "request"),
             f"{short(given)} tokens in, {short(usage.output_tokens)} out",
             counted(searches, "search", "searches"),
             counted(fetches, "fetch", "fetches"),

@@ -411,7 +411,7 @@ def test_which_journal_and_which_run(cli: Cli, held: str, tools: Path, monkeypat
     assert wrong.exit_code in (1, 2)
     assert wrong.stderr.count("\n") == 1
     monkeypatch.delenv("AGENTKIT_HOME")
-    refused(cli("runs"), "no journal is named: give --journal FILE, or set AGENTKIT_HOME")
+    refused(cli("runs"), "no journal is named: give --journal FILE|URL, or set AGENTKIT_HOME")
 
 
 @pytest.mark.parametrize("command", ["list", "show", "resume", "cancel", "export", "fork", "diff", "repair"])

@@ -322,9 +322,9 @@ def test_the_settings_hold_in_every_connection(store: PostgresStore) -> None:
 async def test_an_agent_takes_its_url(database: str) -> None:
     async with agent_for([reply(text("Done."))], journal=database) as (agent, _):
         result = await agent.run("Hello.")
-        assert agent._journal is not None
-        assert agent._journal.load(result.run_id).dump() == result.dump()
-        agent._journal.close()
+        assert agent.journal is not None
+        assert agent.journal.load(result.run_id).dump() == result.dump()
+        agent.journal.close()
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

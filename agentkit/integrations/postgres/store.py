@@ -62,6 +62,7 @@ class PostgresStore:
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._connections = Connections(url)
         try:
             place = self._connections.place
@@ -221,6 +222,14 @@ class PostgresStore:
         """See `Store`."""
         of_state = f"{_SELECT} WHERE state = coalesce(%s, state) ORDER BY updated DESC, number DESC LIMIT %s"
         return [RunRow(*values) for values in self._read(of_state, state, limit)]
+
+    def interrupted(self, limit: int, now: float, host: str, queue: str | None = None) -> list[RunRow]:
+        """See `Store`."""
+        which = "state = 'running' AND (holder IS NULL OR expires <= %s OR starts_with(holder, %s))"
+        query = (
+            f"{_SELECT} WHERE {which} AND (%s::text IS NULL OR detail = %s) ORDER BY updated DESC, number DESC LIMIT %s"
+        )
+        return [RunRow(*values) for values in self._read(query, now, host, queue, queue, limit)]
 
     def last(self, session: str) -> RunRow | None:
         """See `Store`."""

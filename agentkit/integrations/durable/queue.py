@@ -1,0 +1,165 @@
+"""`Queue`: puts runs on a queue, and says what became of them. It needs no agent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+
+import anyio
+from anyio import to_thread
+
+from agentkit.call import Decision
+from agentkit.errors import RunBusy
+from agentkit.integrations.durable.engine import UNDERWAY, Engine, Job, named
+from agentkit.journal import GOES_ON, Journal
+from agentkit.loop import begin
+from agentkit.messages import Prompt
+from agentkit.recall import has_begun
+from agentkit.store import RunRow
+from agentkit.transcript import Transcript
+
+__all__ = ["Queue"]
+
+_LOOKS_EVERY = 0.5
+
+
+class Queue:
+    """Runs for workers: `run_id = await Queue("research", "postgresql://…").submit("Who maintains CPython?")`.
+
+    Args:
+        name: Of the queue: workers serve it by its name.
+        journal: Where the runs are kept: a `Journal`, or its place. A PostgreSQL database that all machines reach, or,
+            to develop with, a SQLite file.
+
+    Raises:
+        ConfigurationError: The journal has no place that workers could reach.
+        JournalError: The database can't be reached.
+    """
+
+    def __init__(self, name: str, journal: Journal | str | os.PathLike[str]) -> None:
+        self.name = named(name)
+        self.journal = journal if isinstance(journal, Journal) else Journal(journal)
+        self._own = self.journal is not journal
+        try:
+            self.engine = Engine(self.journal.place)
+        except BaseException:
+            if self._own:
+                self.journal.close()
+            raise
+
+    async def submit(
+        self, prompt: Prompt, *, session: str | None = None, run_id: str | None = None, delay: float = 0.0
+    ) -> str:
+        """Stores a run, and lets a worker begin it.
+
+        Args:
+            prompt: Text, content blocks, or messages in wire shape.
+            session: The conversation in the journal that it goes on with.
+            run_id: Names the run: what is submitted twice by one name runs once.
+            delay: Seconds until a worker may begin it.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            ConfigurationError: The prompt has no known shape, or the name is another run's.
+            RunBusy: The session has a run that has not ended.
+            JournalError: The database can't be reached.
+        """
+        run_id = run_id or os.urandom(16).hex()
+        await to_thread.run_sync(self._submit, run_id, prompt, session, delay)
+        return run_id
+
+    async def go_on(self, run_id: str, decisions: Mapping[str, Decision] | None = None) -> None:
+        """Lets a worker go on with a run that rests: one that waits for approvals, or was stopped or cut off.
+
+        Args:
+            run_id: The run.
+            decisions: On its held calls, by call id: `allow()`, `deny("why")` or `edit({...})`.
+
+        Raises:
+            ConfigurationError: There is no such run, or a decision is on no held call.
+            RunBusy: It has not come to rest.
+        """
+        await to_thread.run_sync(self._go_on, run_id, decisions or {})
+
+    async def cancel(self, run_id: str) -> None:
+        """Ends a run: one that is queued at once, one that a worker has within some seconds.
+
+        Raises:
+            ConfigurationError: There is no such run, or it has ended.
+        """
+        await to_thread.run_sync(self._cancel, run_id)
+
+    async def ended(self, run_id: str) -> RunRow:
+        """Waits until a run rests, and says how: its `state` is the reason of its end."""
+        while True:
+            row = await to_thread.run_sync(self.journal.run, run_id)
+            if row.state not in GOES_ON and not await to_thread.run_sync(self._is_given_back, row):
+                return row
+            await anyio.sleep(_LOOKS_EVERY)
+
+    def jobs(self, *, limit: int = 1000) -> list[Job]:
+        """What is on the queue or with a worker, the oldest first."""
+        return self.engine.jobs(queue_name=self.name, status=list(UNDERWAY), limit=limit)
+
+    def close(self) -> None:
+        """Ends its connections to the database; a journal that was given to it stays open."""
+        self.engine.close()
+        if self._own:
+            self.journal.close()
+
+    def _submit(self, run_id: str, prompt: Prompt, session: str | None, delay: float) -> None:
+        if not has_begun(run_id, prompt, self.journal):
+            try:
+                self._store(run_id, prompt, session)
+            except RunBusy:
+                if not has_begun(run_id, prompt, self.journal):
+                    raise
+                # Another one has submitted it meanwhile.
+        row = self.journal.run(run_id)
+        if row.state == "running" and not self.journal.is_live(row):
+            row = self.journal.run(run_id)  # it may just have been left
+            if row.state == "running" and row.detail is None:
+                self.journal.enqueue(self._resumed(run_id), self.name)  # who stored it died over it
+                row = self.journal.run(run_id)
+        if row.state == "queued":
+            self.engine.enqueue(row.detail or self.name, run_id, row.epoch, delay=delay)
+
+    def _store(self, run_id: str, prompt: Prompt, session: str | None) -> None:
+        last = self.journal.last(session) if session else None
+        if last and last.state in GOES_ON:
+            raise RunBusy(
+                f"session {session!r} has a run that has not ended ({last.run_id}): wait for it, or cancel it"
+            )
+        transcript = self.journal.load(last.run_id) if last else Transcript()
+        begin(transcript, run_id, prompt, asks=transcript.asked)
+        self.journal.enqueue(transcript, self.name, session)
+
+    def _go_on(self, run_id: str, decisions: Mapping[str, Decision]) -> None:
+        # What rests may still be a job for a moment: its worker has to say so yet.
+        if self.journal.run(run_id).state in GOES_ON and self._underway(run_id):
+            raise RunBusy(f"run {run_id} has not come to rest: it is on a queue")
+        transcript = self._resumed(run_id)
+        for call_id, decision in decisions.items():
+            transcript.decide(call_id, decision)
+        self.engine.enqueue(self.name, run_id, self.journal.enqueue(transcript, self.name))
+
+    def _cancel(self, run_id: str) -> None:
+        self.journal.run(run_id)
+        self.engine.cancel(self._underway(run_id))
+        with suppress(RunBusy):  # then its worker ends it
+            self.journal.cancel(run_id)
+
+    def _resumed(self, run_id: str) -> Transcript:
+        transcript = self.journal.load(run_id)
+        begin(transcript, run_id, None, asks=transcript.asked)
+        return transcript
+
+    def _is_given_back(self, row: RunRow) -> bool:
+        """Whether a run may have no end yet, though it says so: its worker may put it on the queue again."""
+        return row.state in ("error", "cancelled") and bool(self.engine.jobs_of({row.run_id}, ["PENDING"]))
+
+    def _underway(self, run_id: str) -> list[Job]:
+        return self.engine.jobs_of({run_id}, UNDERWAY)
