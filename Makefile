@@ -54,7 +54,7 @@ chaos: .venv/.test-stamp ## Kill, race, stop and cancel runs for real, N=5 times
 	@$(BIN)/python $(TESTS)/chaos/chaos_table.py $(or $(N),5)
 
 fleet: .venv/.test-stamp ## Kill and stop workers of a queue for real, with 50 runs under way, N=20 times, and print the table.
-	@echo "fleet: two workers, SIGKILL, SIGSTOP, SIGTERM, PostgreSQL restarted; $(or $(N),20) times (a minute each)"
+	@echo "fleet: two workers, SIGKILL, SIGSTOP, SIGTERM, PostgreSQL restarted; $(or $(N),20) times (half an hour for 20)"
 	@$(BIN)/python $(TESTS)/fleet/fleet_table.py $(or $(N),20)
 
 check: .venv/.test-stamp ## Check format, lint, types, import contracts, limits and the wheel.

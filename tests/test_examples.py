@@ -44,6 +44,7 @@ def test_every_example_is_run_here() -> None:
         "data_analyst",
         "coding_agent",
         "mcp_agent",
+        "fleet",
     }
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from journaled import Clock
+from logs import asked
 from scripted import ScriptedServer, reply, text, tool_use
 
 from agentkit import Agent, Client, ConfigurationError, Journal, allow, tool
 from agentkit.errors import JournalError, RunBusy
+from agentkit.lease import release_holder
 
 pytestmark = pytest.mark.anyio
 
@@ -232,3 +234,20 @@ async def test_a_dump_of_a_run_in_the_journal_goes_on_there(path: Path) -> None:
         with pytest.raises(RunBusy, match="has gone on since it was read"):
             await agent.resume(dump)
         journal.close()
+
+
+async def test_a_run_that_is_put_on_a_queue_is_of_that_queue_until_its_end(path: Path) -> None:
+    journal = Journal(path)
+    assert journal.enqueue(asked("Do it."), "mail", "talk") == 1
+    row = journal.run("run_1")
+    assert (row.state, row.detail, row.session, row.holder) == ("queued", "mail", "talk", None)
+    for _ in range(2):  # the second time from a worker that is gone
+        lease = await journal.take_up(journal.load("run_1"))
+        row = journal.run("run_1")
+        assert (row.state, row.detail, row.session) == ("running", "mail", "talk")
+        release_holder(row.holder)
+    await lease.release("needs_approval", "one call waits")
+    lease = await journal.take_up(journal.load("run_1"))
+    assert (journal.run("run_1").state, journal.run("run_1").detail) == ("running", None)
+    await lease.release("end_turn", None)
+    journal.close()

@@ -188,6 +188,14 @@ async def test_a_run_without_an_open_call_is_cancelled_only_if_it_waits(journal:
     assert journal.run("run_1").state == ("end_turn" if state == "end_turn" else "cancelled")
 
 
+async def test_a_run_that_can_not_go_on_is_an_error_with_its_reason(journal: Journal) -> None:
+    await (await journal.take_up(take(asked(), A))).release("needs_approval", None)
+    journal.fail("run_1", "its agent is gone")
+    row = journal.run("run_1")
+    assert (row.state, row.detail, row.holder) == ("error", "its agent is gone", None)
+    assert journal.load("run_1").unended() == []
+
+
 def damage(folder: Path, run_id: str, at: int) -> None:
     db = sqlite3.connect(folder / "runs.db")
     changed = db.execute("UPDATE entries SET entry = ? WHERE run_id = ? AND seq = ?", (b"{}", run_id, at))
@@ -347,6 +355,13 @@ def test_a_database_that_needs_another_package_says_so(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "agentkit.integrations.postgres", SimpleNamespace(PostgresStore=open_store))
     there = Journal(f"{scheme}://nowhere/db")
     assert (there.has("run_1"), there.has("run_2"), opened) == (True, False, [f"{scheme}://nowhere/db"])
+
+
+async def test_a_run_that_rests_is_followed_from_its_first_event_in_one_look(journal: Journal) -> None:
+    await (await journal.take_up(log(turns=1))).release("end_turn", None)
+    numbers = [number async for number, _ in journal.follow("run_1")]
+    assert numbers == [*range(1, len(numbers)), len(numbers) - 1]
+    assert journal._news("run_1", 0, b"").rest == ("end_turn", None)
 
 
 def test_where_a_journal_is(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ COLUMNS = ("runs", "held", "ended", "unknown", "effects", "again", "late", "give
 
 def rounds(n: int) -> list[tuple[str, Play, int]]:
     """What is done, and how often."""
-    few = max(n // 7, 1)
+    few = max(n // 6, 1)
     return [
         ("killed (SIGKILL)", kill, n),
         ("both killed", partial(kill, both=True), few),
@@ -57,7 +57,7 @@ def play(world: Fleet, name: str, one: Play, times: int, chance: random.Random) 
     values = "".join(f"{counts[column]:11}" for column in COLUMNS)
     print(f"{name:24}{times:7}{values}{len(wrong):7}{each:8.0f}", flush=True)
     for what, found in seconds.items():
-        p50, most = sorted(found)[len(found) // 2], max(found)
+        p50, most = sorted(found)[(len(found) - 1) // 2], max(found)
         print(f"{'':31}{what} after {p50:.1f} s (p50), {most:.1f} s (max)", flush=True)
     return wrong
 

@@ -249,7 +249,7 @@ async def test_live_runs_of_this_machine_do_not_hide_dead_ones(
     for _ in range(3):
         transcript = queue.journal.load(await queue.submit("Pay."))
         await queue.journal.take_up(transcript)
-    assert [job.run_id for job in watching(queue, []).look()] == [dead]
+    assert [job.run_id for job in watching(queue, [])._look_at_runs()] == [dead]
 
 
 async def test_a_run_that_kills_its_workers_is_given_up(

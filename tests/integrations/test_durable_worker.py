@@ -135,6 +135,7 @@ async def test_an_approval_is_waited_for_by_nobody_and_decided_elsewhere(served:
     assert check_history(messages_of(served, run_id)) == []
 
 
+@pytest.mark.slow
 async def test_going_on_without_a_decision_waits_again(served: Place) -> None:
     run_id = await served.queue.submit("Pay.")
     await served.queue.ended(run_id)
@@ -212,6 +213,7 @@ async def test_what_was_cancelled_can_go_on_and_is_not_cancelled_again(served: P
     assert served.queue.engine.jobs_of({run_id})[0].status == "CANCELLED"
 
 
+@pytest.mark.slow
 async def test_a_run_goes_on_beside_one_that_takes_long(served: Place) -> None:
     slow = await served.queue.submit("Wait.")
     await until(held.is_set)

@@ -78,7 +78,11 @@ class Reaper:
                 self._end(row.run_id)  # which its worker did not live to do
             else:
                 self._engine.enqueue(self._queue, row.run_id, row.epoch)
-        return self._requeue(job for row in left for job in jobs[row.run_id] if job.status == "PENDING")
+        pending = [(row, job) for row in left for job in jobs[row.run_id] if job.status == "PENDING"]
+        # Else it was put on the queue before, and waits with another worker.
+        return self._requeue(
+            job for row, job in pending if is_dead(job.worker) or _process(job.worker) == _process(row.holder)
+        )
 
     def _look_at_jobs(self) -> list[Job]:
         """Those whose worker died before it began the run, or before it could say that it has ended."""

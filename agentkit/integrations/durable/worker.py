@@ -24,6 +24,7 @@ from agentkit.lease import new_holder, release_holder
 from agentkit.loop import begin
 from agentkit.redaction import logger_of, redacted
 from agentkit.run import Run
+from agentkit.store import RunRow
 
 __all__ = ["Told", "Worker"]
 
@@ -207,33 +208,34 @@ class Worker:
 
     async def _go_on(self, job: _Job) -> str:
         """Goes on with a run until it rests, whoever has it; its state then."""
-        cut_off = 0  # so many times by the journal, which are no deaths
+        cut_off: list[str] = []  # by the journal: these are no deaths, and no ends
         why: str | None = None  # it can't go on
         while True:
             try:
                 if why is not None:
                     return await self._fail(job, why)
                 row = await to_thread.run_sync(self._journal.run, job.run_id)
-                if row.epoch > job.epoch and row.state not in GOES_ON:
+                was_cut_off = row.state == "error" and row.detail in cut_off
+                if row.state not in GOES_ON and not was_cut_off:
                     return row.state
                 if self._journal.is_live(row):
                     if self._stopping.is_set():
                         return row.state  # if its holder dies, a reaper sees it
                 elif self._stopping.is_set():
                     return await self._given_back(job)
-                elif (deaths := row.epoch - job.epoch - cut_off) >= MOST_DEATHS:
+                elif (deaths := row.epoch - job.epoch - len(cut_off)) >= MOST_DEATHS:
                     why = f"given up: {MOST_DEATHS} workers have died with it"
                     continue
                 elif deaths > 1:
                     async with self._suspect:  # one at a time: what kills workers must not take others with it
-                        return await self._take(job)
+                        return await self._take(job, row)
                 else:
-                    return await self._take(job)
+                    return await self._take(job, row)
             except (RunBusy, LeaseLost):
                 why = None  # another has it: what becomes of it is seen
             except JournalError as error:
-                cut_off += 1
-                self._tell(Told("waits", job.run_id, redacted(str(error))))
+                cut_off.append(redacted(str(error)))
+                self._tell(Told("waits", job.run_id, cut_off[-1]))
             except (ConfigurationError, TranscriptError) as error:
                 why = redacted(str(error))
                 continue
@@ -243,7 +245,7 @@ class Worker:
                 continue
             await anyio.sleep(1)
 
-    async def _take(self, job: _Job) -> str:
+    async def _take(self, job: _Job, row: RunRow) -> str:
         try:
             # In a thread, since it reads the log.
             run = await to_thread.run_sync(partial(self._agent.stream, None, after=job.run_id, deps=self._deps))
@@ -253,6 +255,8 @@ class Worker:
             return self._ended(job, "error", str(error))  # a damaged log: it is as it was
         if self._stopping.is_set():
             return await self._given_back(job)
+        if await to_thread.run_sync(self._journal.run, job.run_id) != row:  # from here on, its claim sees to it
+            raise RunBusy(f"run {job.run_id} has gone on meanwhile")
         self._going[run] = job
         try:
             self._tell(Told("began", job.run_id))

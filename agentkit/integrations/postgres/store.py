@@ -220,8 +220,9 @@ class PostgresStore:
 
     def runs(self, limit: int, state: str | None = None) -> list[RunRow]:
         """See `Store`."""
-        of_state = f"{_SELECT} WHERE state = coalesce(%s, state) ORDER BY updated DESC, number DESC LIMIT %s"
-        return [RunRow(*values) for values in self._read(of_state, state, limit)]
+        of_state, values = ("", ()) if state is None else (" WHERE state = %s", (state,))
+        query = f"{_SELECT}{of_state} ORDER BY updated DESC, number DESC LIMIT %s"
+        return [RunRow(*found) for found in self._read(query, *values, limit)]
 
     def interrupted(self, limit: int, now: float, host: str, queue: str | None = None) -> list[RunRow]:
         """See `Store`."""
