@@ -45,7 +45,7 @@ class History:
             kind = str(block.get("type"))
             if kind in ("server_tool_use", "mcp_tool_use"):
                 self.server_open.add(str(block.get("id")))
-            elif kind != "tool_result" and kind.endswith("_tool_result"):
+            elif kind.endswith("_tool_result"):
                 self.server_open.discard(str(block.get("tool_use_id")))
 
     def count(self, tokens: int) -> None:

@@ -165,8 +165,7 @@ class Lease:
             JournalError: Nothing is stored, and all is undone.
         """
         async with self._turn:
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._transact, work, limiter=self._threads)
+            await to_thread.run_sync(self._transact, work, limiter=self._threads)  # once begun, it is not cancelled
 
     def _transact(self, work: Callable[[Any], None]) -> None:
         with self._writing:

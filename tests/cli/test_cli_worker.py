@@ -29,7 +29,7 @@ kept = Agent("claude-sonnet-4-6", journal="mine.db")
 
 
 @pytest.fixture
-def server(tools: Path) -> Iterator[ScriptedServer]:
+def server(tools: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
     """What the agents of the module `desk` ask; the journal is `runs.db` in the current folder."""
 
     def script(request: Request) -> object:
@@ -37,6 +37,7 @@ def server(tools: Path) -> Iterator[ScriptedServer]:
         return reply(text("Done.")) if answered else reply(tool_use("remove", path="a"))
 
     with ScriptedServer(script) as serving:
+        monkeypatch.delitem(sys.modules, "desk", raising=False)
         (tools / "desk.py").write_text(DESK.format(url=serving.url))
         yield serving
 
