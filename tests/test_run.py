@@ -179,6 +179,62 @@ async def test_L4_time_parked_does_not_count_and_time_used_does() -> None:
     assert 20 <= result.seconds <= done.seconds < 30
 
 
+# A pause
+
+
+@pytest.mark.parametrize("drained", [True, False])
+async def test_a_pause_lets_the_calls_end_and_another_process_go_on(drained: bool) -> None:
+    @tool
+    async def look() -> str:
+        """Looks while the run is paused."""
+        run.pause("a new version comes")
+        await anyio.sleep(0.01)
+        return "seen"
+
+    script = [reply(text("I look."), tool_use("look")), reply(text("Done."))]
+    async with agent_for(script, look) as (agent, server):
+        run = agent.stream("Go")
+        if drained:
+            await run.drain()
+        else:
+            async with run:
+                events = await drain(run)
+            assert isinstance(events[-1], RunEnd)
+            assert [event.type for event in events].count("turn_start") == 1
+        result = run.result
+        assert (result.finish.reason, result.finish.detail) == ("paused", "a new version comes")
+        assert [entry["outcome"] for entry in result.dump()["entries"] if entry.get("state") == "ended"] == ["done"]
+        assert len(server.requests) == 1
+        assert (await agent.resume(result.dump())).text == "Done."
+    valid(result)
+
+
+async def test_a_pause_at_once_cancels_the_calls() -> None:
+    @tool
+    async def hang() -> None:
+        """Hangs."""
+        run.pause(at_once=True)
+        await anyio.sleep_forever()
+
+    async with agent_for([reply(tool_use("hang")), reply(text("Done."))], hang) as (agent, _):
+        run = agent.stream("Go")
+        result = await run.drain()
+        assert (result.finish.reason, result.finish.detail) == ("paused", None)
+        assert [entry["outcome"] for entry in result.dump()["entries"] if entry.get("state") == "ended"] == [
+            "cancelled"
+        ]
+        assert (await agent.resume(result)).text == "Done."
+    valid(result)
+
+
+async def test_a_pause_of_a_run_that_ends_changes_nothing() -> None:
+    async with agent_for([reply(text("Done."))]) as (agent, _), agent.stream("Go") as run:
+        async for event in run:
+            if event.type == "text_delta":
+                run.pause()
+    assert run.result.text == "Done."
+
+
 # Leaving
 
 

@@ -34,7 +34,7 @@ WorkingAgent = Annotated[
     str, typer.Argument(metavar="MODULE:NAME", help="The Agent whose runs these are (or FILE.py:NAME).")
 ]
 OfQueue = Annotated[str, typer.Option("--queue", metavar="NAME", help="The queue to serve.")]
-Concurrency = Annotated[int, typer.Option(metavar="N", min=1, help="Runs at a time.")]
+Concurrency = Annotated[int, typer.Option(metavar="N", min=1, help="Runs at a time, of each worker of the queue.")]
 RateOfRuns = Annotated[
     str | None,
     typer.Option(
