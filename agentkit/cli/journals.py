@@ -43,11 +43,11 @@ def place_of(named: str | None) -> str:
     Raises:
         ConfigurationError: Neither is there.
     """
+    if named is not None:
+        return named
     home = os.environ.get("AGENTKIT_HOME")
-    if named is None and not home:
+    if not home:
         raise ConfigurationError("no journal is named: give --journal FILE|URL, or set AGENTKIT_HOME to its folder")
-    if named is not None or not home:
-        return named or ""
     os.makedirs(home, mode=0o700, exist_ok=True)
     return os.path.join(home, "runs.db")
 

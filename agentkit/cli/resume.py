@@ -124,8 +124,8 @@ def _made(
     from agentkit.agent import Agent
     from agentkit.settings import Limits
 
-    limits, others = Limits(max_turns=max_turns), {"system": system, "max_tokens": max_tokens}
-    return Agent(model, tools=tools, journal=kept, policy=policy, limits=limits, **others)  # type: ignore[arg-type]
+    limits = Limits(max_turns=max_turns)
+    return Agent(model, tools=tools, journal=kept, policy=policy, limits=limits, system=system, max_tokens=max_tokens)
 
 
 def _agent(named: str, others: dict[str, Any]) -> Agent:

@@ -6,13 +6,11 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from scripted import ScriptedServer
 
 from agentkit import tool
 from agentkit.errors import ConfigurationError
@@ -20,7 +18,7 @@ from agentkit.rules import check_history
 
 pytest.importorskip("dbos", reason="DBOS is not installed", exc_type=ImportError)
 
-from durable_runs import agent_at, answer, looks_often, open_queue, serving, until, worker_process
+from durable_runs import agent_at, looks_often, serving, until, worker_process
 
 from agentkit.integrations.durable import Queue, Worker
 
@@ -43,18 +41,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     began.clear()
     may_end.clear()
     return str(tmp_path / "runs.db")
-
-
-@pytest.fixture
-def queue(place: str) -> Iterator[Queue]:
-    with open_queue(place) as opened:
-        yield opened
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with ScriptedServer(answer) as server:
-        yield server.url
 
 
 @tool

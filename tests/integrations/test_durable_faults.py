@@ -20,10 +20,8 @@ pytest.importorskip("dbos", reason="DBOS is not installed", exc_type=ImportError
 
 from durable_runs import (
     agent_at,
-    answer,
     emptied,
     looks_often,
-    open_queue,
     rows_of_the_engine,
     serving,
     until,
@@ -55,18 +53,6 @@ def place(postgres: PostgresServer, database: str, monkeypatch: pytest.MonkeyPat
     paid.clear()
     may_end.clear()
     return emptied(postgres, database)
-
-
-@pytest.fixture
-def queue(place: str) -> Iterator[Queue]:
-    with open_queue(place) as opened:
-        yield opened
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with ScriptedServer(answer) as server:
-        yield server.url
 
 
 @tool

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from agentkit.errors import JournalError
 
 pytest.importorskip("dbos", reason="DBOS is not installed", exc_type=ImportError)
 
-from durable_runs import agent_at, answer, looks_often, open_queue, serving
+from durable_runs import agent_at, answer, looks_often, serving
 
 from agentkit.integrations.durable import Queue, worker
 from agentkit.integrations.durable.engine import Engine
@@ -37,18 +36,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     looks_often(monkeypatch)
     may_end.clear()
     return str(tmp_path / "runs.db")
-
-
-@pytest.fixture
-def queue(place: str) -> Iterator[Queue]:
-    with open_queue(place) as opened:
-        yield opened
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with ScriptedServer(answer) as server:
-        yield server.url
 
 
 @tool

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from scripted import ScriptedServer
 
 from agentkit import tool
 from agentkit.journal import GOES_ON
@@ -22,7 +20,7 @@ from agentkit.transcript import Transcript
 
 pytest.importorskip("dbos", reason="DBOS is not installed", exc_type=ImportError)
 
-from durable_runs import agent_at, answer, emptied, looks_often, open_queue, serving, until, worker_process
+from durable_runs import agent_at, emptied, looks_often, open_queue, serving, until, worker_process
 
 from agentkit.integrations.durable import Queue, reaper, worker
 from agentkit.integrations.durable.reaper import Reaper
@@ -48,18 +46,6 @@ def place(postgres: PostgresServer, database: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(reaper, "_LOOKS_EVERY", 0.3)
     paid.clear()
     return emptied(postgres, database)
-
-
-@pytest.fixture
-def queue(place: str) -> Iterator[Queue]:
-    with open_queue(place) as opened:
-        yield opened
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with ScriptedServer(answer) as server:
-        yield server.url
 
 
 @tool
