@@ -23,7 +23,6 @@ from agentkit.integrations.mcp import ServerTools, mcp_server
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.slow,
     pytest.mark.peers,
     pytest.mark.filterwarnings("ignore:Async generator 'httpx2:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Async generator 'httpcore2:ResourceWarning"),
