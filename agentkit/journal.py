@@ -57,8 +57,11 @@ class Journal:
 
     def interrupted(self, limit: int = 50, queue: str | None = None) -> list[RunRow]:
         """The newest runs that a process left without an end: `agent.resume` goes on with them."""
-        rows = self._store.interrupted(limit, self._clock(), f"{this_machine()}:", queue)
-        return [row for row in rows if not self.is_live(row)]
+        look = partial(self._store.interrupted, limit, self._clock(), f"{this_machine()}:", queue)
+        left = [row for row in look() if not self.is_live(row)]
+        # Read again, since one that ended before the look at its holder seems to be without one.
+        again = {row.run_id: row for row in look()} if left else {}
+        return [row for row in left if again.get(row.run_id) == row]
 
     def is_live(self, row: RunRow) -> bool:
         """Whether somebody goes on with the run now: a process that is there, or one that was a moment ago."""

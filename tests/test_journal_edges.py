@@ -93,6 +93,19 @@ async def test_a_run_is_live_while_its_holder_is_there_and_its_time_is_not_over(
     assert [one.run_id for one in journal.runs()] == ["run_1"]
 
 
+async def test_a_run_that_ends_while_it_is_looked_at_was_not_interrupted(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is read as that of a running one, and then its holder is gone."""
+    held = await journal.take_up(log())
+    row = journal.run("run_1")
+    await held.release("end_turn", None)
+    looks = iter([[row]])
+    read = journal._store.interrupted
+    monkeypatch.setattr(journal._store, "interrupted", lambda *which: next(looks, None) or read(*which))
+    assert journal.interrupted() == []
+
+
 async def test_who_can_not_take_a_run_up_is_no_holder(journal: Journal) -> None:
     first = await journal.take_up(log())
     before = set(lease._holders)

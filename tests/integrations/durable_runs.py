@@ -148,7 +148,8 @@ def mark(what):
 def pay() -> str:
     "Pays, which takes a while."
     mark("paid")
-    time.sleep(float(os.environ.get("PAY_SECONDS", "0")))
+    while "PAYS_UNTIL" in os.environ and not os.path.exists(os.environ["PAYS_UNTIL"]):
+        time.sleep(0.05)
     return "paid"
 
 @tool(effect="read")

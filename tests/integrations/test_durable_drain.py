@@ -229,11 +229,14 @@ def test_an_event_loop_that_ends_leaves_the_runs_to_others(place: str, queue: Qu
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_a_process_that_is_stopped(place: str, queue: Queue, url: str, tmp_path: Path, number: int) -> None:
     """With Ctrl-C its runs are queued again at once; else the next worker takes them over."""
-    marks = tmp_path / "marks"
-    with worker_process(place, url, marks, PAY_SECONDS="30" if number == signal.SIGKILL else "0.5") as process:
+    marks, done = tmp_path / "marks", tmp_path / "done"
+    with worker_process(place, url, marks, PAYS_UNTIL=str(done)) as process:
         run_id = await queue.submit("Pay.")
         await until(marks.exists)
         process.send_signal(number)
+        if number == signal.SIGINT:
+            await until(lambda: queue.journal.run(run_id).state == "queued")
+            done.touch()
         with anyio.fail_after(20):
             await anyio.to_thread.run_sync(process.wait)
         assert process.stderr

@@ -126,7 +126,7 @@ async def test_the_server_stops_and_starts_while_calls_run(
             await anyio.sleep(4)
         await all_end(queue, ids)
         row = await queue.ended(slow)
-        assert row.state == "end_turn"
+        assert (row.state, row.detail) == ("end_turn", None)
         assert row.epoch == 3 or mode == "immediate"
         assert {run_id for run_id, _ in made.of("waits")} == ({slow} if patience < 1 else set())
         assert made.worker.running == 0
@@ -197,7 +197,7 @@ async def test_a_process_that_is_stopped_while_there_is_no_database(
 ) -> None:
     """Threads of the engine wait for the database as long as it is gone, and that holds nothing up."""
     marks, go = tmp_path / "marks", tmp_path / "go"
-    with worker_process(place, url, marks, PAY_SECONDS="1", WAIT_WHEN=phase, WAIT_FOR=str(go)) as process:
+    with worker_process(place, url, marks, WAIT_WHEN=phase, WAIT_FOR=str(go)) as process:
         await queue.submit("Pay.")
         await until(lambda: marks.exists() and phase in marks.read_text())
         with stopped(postgres):

@@ -79,6 +79,19 @@ async def test_an_endpoint_that_fails_for_a_while(
     assert made.worker.ended == {row.state: 1}
 
 
+async def test_what_fails_between_replies_is_no_failure_in_a_row(
+    place: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(worker, "MOST_FAILURES", 2)
+    fails = iter([True, False, True, False])
+    with ScriptedServer(lambda it: error(500, "api_error", "down") if next(fails) else answer(it)) as server:
+        async with agent_at(server.url, place, wait, attempts=1) as agent, serving(agent) as made:
+            may_end.set()
+            row = await queue.ended(await queue.submit("Wait."))
+    assert (row.state, len(made.of("will_try"))) == ("end_turn", 2)
+
+
 async def test_an_endpoint_that_refuses_for_good(place: str, queue: Queue) -> None:
     with ScriptedServer(lambda _: error(401, "authentication_error", "no such key")) as server:
         async with agent_at(server.url, place) as agent, serving(agent) as made:

@@ -80,7 +80,7 @@ def begun(queue: Queue, run_id: str, *, lease: float) -> None:
 
 
 def watching(queue: Queue, took: list[str]) -> Reaper:
-    return Reaper(queue.engine, queue.journal, "research", lambda run_id, _: took.append(run_id))
+    return Reaper(queue.engine, queue.journal, "research", lambda _: False, lambda run_id, _: took.append(run_id))
 
 
 async def test_a_run_of_a_dead_worker_goes_on_when_its_lease_is_over(
@@ -222,6 +222,16 @@ async def test_a_job_whose_run_is_gone_stops_no_reaper(queue: Queue, postgres: P
     queue.engine.enqueue("research", "nobody", 1)
     taken(postgres, "nobody")
     assert [job.run_id for job in watching(queue, []).look()] == ["nobody"]
+
+
+async def test_a_job_that_its_own_worker_has_is_not_taken_over(queue: Queue, postgres: PostgresServer) -> None:
+    """An outage of the database has cut it off there, and it goes on as soon as it can."""
+    run_id = await queue.submit("Pay.")
+    taken(postgres, run_id)
+    begun(queue, run_id, lease=-1)
+    sees_to = [f"{run_id}-1"].__contains__
+    assert Reaper(queue.engine, queue.journal, "research", sees_to, lambda *_: None).look() == []
+    assert [job.run_id for job in watching(queue, []).look()] == [run_id]
 
 
 async def test_live_runs_of_this_machine_do_not_hide_dead_ones(

@@ -287,6 +287,8 @@ async def test_a_run_with_a_damaged_log_is_left_as_it_is(served: Place) -> None:
     )
     row = served.queue.journal.run(run_id)
     assert (row.state, row.epoch) == ("queued", 1)
+    with pytest.raises(JournalError, match="is damaged"):  # who waits for its end hears of it
+        await served.queue.ended(run_id)
 
 
 def _damage(path: str, run_id: str) -> None:

@@ -22,6 +22,7 @@ from agentkit.transcript import Transcript
 __all__ = ["Queue"]
 
 _LOOKS_EVERY = 0.5
+_CHECKS_AT = 20
 
 
 class Queue:
@@ -93,11 +94,20 @@ class Queue:
         await to_thread.run_sync(self._cancel, run_id)
 
     async def ended(self, run_id: str) -> RunRow:
-        """Waits until a run rests, and says how: its `state` is the reason of its end."""
+        """Waits until a run rests, and says how: its `state` is the reason of its end.
+
+        Raises:
+            ConfigurationError: There is no such run.
+            JournalError: The database can't be reached, or the run's log is damaged, so that no worker can go on.
+        """
+        looks = 0
         while True:
             row = await to_thread.run_sync(self.journal.run, run_id)
             if row.state not in GOES_ON and not await to_thread.run_sync(self._is_given_back, row):
                 return row
+            looks += 1
+            if looks % _CHECKS_AT == 0:
+                await to_thread.run_sync(self._check, row)
             await anyio.sleep(_LOOKS_EVERY)
 
     def jobs(self, *, limit: int = 1000) -> list[Job]:
@@ -160,6 +170,10 @@ class Queue:
     def _is_given_back(self, row: RunRow) -> bool:
         """Whether a run may have no end yet, though it says so: its worker may put it on the queue again."""
         return row.state in ("error", "cancelled") and bool(self.engine.jobs_of({row.run_id}, ["PENDING"]))
+
+    def _check(self, row: RunRow) -> None:
+        if not self.journal.is_live(row) and not self._underway(row.run_id):
+            self.journal.load(row.run_id)  # if it can be read, a reaper puts it on the queue
 
     def _underway(self, run_id: str) -> list[Job]:
         return self.engine.jobs_of({run_id}, UNDERWAY)

@@ -32,13 +32,20 @@ class Reaper:
         engine: The queues.
         journal: The runs.
         queue: Whose runs.
+        sees_to: Whether its own worker has a job, by id: what an outage cut off there is no other's.
         took_over: Is told the run and its dead worker.
     """
 
     def __init__(
-        self, engine: Engine, journal: Journal, queue: str, took_over: Callable[[str, str | None], None]
+        self,
+        engine: Engine,
+        journal: Journal,
+        queue: str,
+        sees_to: Callable[[str], bool],
+        took_over: Callable[[str, str | None], None],
     ) -> None:
-        self._engine, self._journal, self._queue, self._took_over = engine, journal, queue, took_over
+        self._engine, self._journal, self._queue = engine, journal, queue
+        self._sees_to, self._took_over = sees_to, took_over
         self._looks = 0
 
     async def run(self) -> None:
@@ -117,7 +124,7 @@ class Reaper:
             self._journal.cancel(run_id)
 
     def _requeue(self, jobs: Iterable[Job]) -> list[Job]:
-        requeued = list(jobs)
+        requeued = [job for job in jobs if not self._sees_to(job.job_id)]
         for job in requeued:
             self._engine.requeue(job)
         return requeued

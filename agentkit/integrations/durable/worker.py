@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from agentkit.agent import Agent
 from agentkit.errors import APIError, ConfigurationError, JournalError, LeaseLost, RunBusy, TranscriptError
 from agentkit.integrations.durable.engine import ALL, APPLICATION, LOG_VERSION, WORKFLOW, Engine, Threads, job_id, named
 from agentkit.integrations.durable.reaper import Reaper
+from agentkit.integrations.durable.takes import deaths_of, failures_of
 from agentkit.journal import GOES_ON
 from agentkit.lease import new_holder, release_holder
 from agentkit.loop import begin
@@ -29,7 +31,7 @@ from agentkit.store import RunRow
 __all__ = ["Told", "Worker"]
 
 MOST_DEATHS = 5
-"""So many workers may die with a run before it is given up."""
+"""So many workers in a row may die with a run, none coming further than to one reply, before it is given up."""
 MOST_FAILURES = 8
 """So many times in a row the endpoint may fail a run before it is left to people: over two hours."""
 _FIRST_PAUSE = 60.0  # seconds, twice as long each time
@@ -114,7 +116,7 @@ class Worker:
         self._concurrency, self._rate, self._grace = concurrency, rate, grace
         self._deps, self._teller = deps, tell
         self._going: dict[Run, _Job] = {}
-        self._bodies: set[anyio.CancelScope] = set()
+        self._bodies: dict[anyio.CancelScope, str] = {}
         self._suspect = anyio.Lock()
         self._stopping = anyio.Event()
 
@@ -158,7 +160,15 @@ class Worker:
             self._tell(Told("serving", detail=await to_thread.run_sync(self._others)))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch)
-                tasks.start_soon(Reaper(self._engine, self._journal, self._queue, self._took_over).run)
+                tasks.start_soon(
+                    Reaper(
+                        self._engine,
+                        self._journal,
+                        self._queue,
+                        lambda job_id: job_id in list(self._bodies.values()),
+                        self._took_over,
+                    ).run
+                )
                 await self._stopping.wait()
                 grace = self._grace
                 tasks.cancel_scope.cancel()
@@ -186,12 +196,13 @@ class Worker:
 
     def _workflow(self) -> Callable[..., Any]:
         async def go_on(run_id: str, epoch: int, failures: int) -> dict[str, Any]:
+            job = _Job(run_id, epoch, failures)
             with anyio.CancelScope() as body:
-                self._bodies.add(body)
+                self._bodies[body] = job.job_id
                 try:
-                    return {"state": await self._go_on(_Job(run_id, epoch, failures))}
+                    return {"state": await self._go_on(job)}
                 finally:
-                    self._bodies.discard(body)
+                    del self._bodies[body]
             raise asyncio.CancelledError  # of which the engine writes nothing, so that the job is left to others
 
         return go_on
@@ -223,7 +234,7 @@ class Worker:
                         return row.state  # if its holder dies, a reaper sees it
                 elif self._stopping.is_set():
                     return await self._given_back(job)
-                elif (deaths := row.epoch - job.epoch - len(cut_off)) >= MOST_DEATHS:
+                elif (deaths := await self._deaths(job, row.epoch - len(cut_off))) >= MOST_DEATHS:
                     why = f"given up: {MOST_DEATHS} workers have died with it"
                     continue
                 elif deaths > 1:
@@ -244,6 +255,9 @@ class Worker:
                 why = redacted(f"{type(error).__name__}: {error}")
                 continue
             await anyio.sleep(1)
+
+    async def _deaths(self, job: _Job, epoch: int) -> int:
+        return await to_thread.run_sync(deaths_of, self._journal, job.run_id, epoch - job.epoch)
 
     async def _take(self, job: _Job, row: RunRow) -> str:
         try:
@@ -276,19 +290,24 @@ class Worker:
     async def _try_again(self, job: _Job, error: APIError) -> str:
         """The endpoint has failed a run for longer than a client tries: any worker may try later."""
         why = redacted(str(error))
-        if not error.retryable or job.failures + 1 >= MOST_FAILURES:
+        if not error.retryable:
             return self._ended(job, "error", why)
-        pause = max(error.retry_after or 0.0, _FIRST_PAUSE * 2**job.failures)
         while True:
             try:
-                state = await self._given_back(job, failures=job.failures + 1, delay=pause)
+                failures = await to_thread.run_sync(failures_of, self._journal, job.run_id, job.failures)
+                if failures >= MOST_FAILURES:
+                    return self._ended(job, "error", why)
+                pause = max(error.retry_after or 0.0, _FIRST_PAUSE * 2 ** (failures - 1))
+                pause *= random.uniform(1, 1.2)  # noqa: S311  not all runs at once
+                state = await self._given_back(job, failures=failures, delay=pause)
                 break
             except (RunBusy, LeaseLost):
                 raise
             except JournalError as failure:
                 self._tell(Told("waits", job.run_id, redacted(str(failure))))
                 await anyio.sleep(1)
-        self._tell(Told("will_try", job.run_id, f"in {pause:.0f} seconds: {why}"))
+        if state == "queued":
+            self._tell(Told("will_try", job.run_id, f"in {pause:.0f} seconds: {why}"))
         return state
 
     async def _given_back(self, job: _Job, *, failures: int | None = None, delay: float = 0.0) -> str:
