@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from agentkit.messages import Block, Citation, Usage
+from agentkit.messages import Block, Citation, Usage, copy_json, encode
 
 __all__ = [
     "CacheMiss",
@@ -193,6 +193,13 @@ class ToolResult(_Event):
     seconds: float
     size: int
     block: Block
+
+    @classmethod
+    def of(cls, call_id: str, name: str, outcome: str, seconds: float, block: Block) -> ToolResult:
+        """With the size of the block's content, and a copy of the block."""
+        content = block.get("content") or ""
+        size = len(content.encode() if isinstance(content, str) else encode(content))
+        return cls(call_id, name, outcome, seconds, size, copy_json(block))
 
 
 @dataclass(slots=True)

@@ -37,7 +37,7 @@ from agentkit.invocation import (
 )
 from agentkit.jobs import Jobs
 from agentkit.lease import Lease
-from agentkit.messages import Block, copy_json, encode
+from agentkit.messages import Block, copy_json
 from agentkit.redaction import logger_of
 from agentkit.repeats import digest_of
 from agentkit.settings import Limits
@@ -247,6 +247,8 @@ class Calls:
         watch = self._jobs.watch(began + self._seconds(tool, call), partial(self._give_up, call, tool))
         try:
             ended = await enter()
+            if ended.outcome == "failed" and not watch.is_given_up:
+                await checkpoint_if_cancelled()  # our cancellation may have come wrapped in what it raised
         except anyio.get_cancelled_exc_class():
             if not watch.is_given_up:
                 text = f"The run was stopped while this call ran. {MAY_HAVE_RUN}"
@@ -388,9 +390,7 @@ class Calls:
         entered = tool if self._transcript.calls[call.call_id].state == "started" else None
         about = {"taint": taint} if entered and (taint := sorted(taint_of(entered.effect))) else {}
         self._transcript.end(call, ended.outcome, block, self._clock(), digest=digest, **about)
-        content = block["content"]
-        size = len(content.encode() if isinstance(content, str) else encode(content))
-        return ToolResult(call.call_id, name, ended.outcome, ended.seconds, size, copy_json(block))
+        return ToolResult.of(call.call_id, name, ended.outcome, ended.seconds, block)
 
     def _progress(self, call_id: str, name: str, text: str) -> None:
         call = self._transcript.calls.get(call_id)

@@ -31,7 +31,7 @@ from agentkit.events import (
     TurnEnd,
     TurnStart,
 )
-from agentkit.messages import Usage, citations_of, copy_json, encode, fetched_pages, model_turns, sent_content, text_of
+from agentkit.messages import Usage, citations_of, copy_json, fetched_pages, model_turns, sent_content, text_of
 from agentkit.store import digest_of
 from agentkit.stream import Fold
 from agentkit.stream_events import event_of
@@ -194,10 +194,8 @@ class _Retold:
         if state == "started":
             edited = call.decision.input if call.decision else None
             return ToolCall(call.call_id, name, copy_json(given if edited is None else edited))
-        block = copy_json(call.result or {})
-        content = block.get("content") or ""
-        size = len(content.encode() if isinstance(content, str) else encode(content))
-        return ToolResult(call.call_id, name, str(call.outcome), max(elapsed - self._since, 0.0), size, block)
+        seconds = max(elapsed - self._since, 0.0)
+        return ToolResult.of(call.call_id, name, str(call.outcome), seconds, call.result or {})
 
 
 def _events_of_turn(entry: Mapping[str, Any], message: dict[str, Any], turn: int) -> Iterator[Event]:

@@ -68,7 +68,7 @@ async def invoke(
     keep: Keep | None = None,
     late: Callable[[Ended], None] | None = None,
 ) -> Ended:
-    """Enters the tool. Whatever it does, one end comes out, unless the caller itself is cancelled.
+    """Enters the tool. Whatever it does, one end comes out, unless the caller itself is cancelled and the tool lets it.
 
     Args:
         tool: The tool.
@@ -84,7 +84,7 @@ async def invoke(
     began = anyio.current_time()
     with anyio.CancelScope(deadline=began + seconds) as scope:
         ended = await _enter(tool, ctx, arguments, threads, available, whole=whole, keep=keep, late=late)
-    if scope.cancelled_caught:
+    if scope.cancelled_caught or (scope.cancel_called and ended.outcome == "failed"):
         ended = Ended("timed_out", f"Timed out after {seconds:.6g} seconds. {MAY_HAVE_RUN}")
     ended.seconds = anyio.current_time() - began
     return ended
@@ -114,10 +114,10 @@ async def _enter(
         return Ended("failed", error.content)
     except JournalError:  # of an agent within the call: what it did can't be told from here
         raise
+    except anyio.get_cancelled_exc_class():
+        await checkpoint_if_cancelled()  # ours goes on
+        return Ended("failed", f"The tool cancelled itself. {MAY_HAVE_RUN}")
     except BaseException as error:
-        await checkpoint_if_cancelled()  # ours goes on; it may have come wrapped in a group
-        if isinstance(error, anyio.get_cancelled_exc_class()):
-            return Ended("failed", f"The tool cancelled itself. {MAY_HAVE_RUN}")
         return _failure(tool, error)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentkit.budget import Budget
 from agentkit.errors import APIError
-from agentkit.events import ContentBlockStop, Event, Retry, TurnEnd, TurnRestarted, TurnStart
+from agentkit.events import ContentBlockStop, Event, Retry, ToolResult, TurnEnd, TurnRestarted, TurnStart
 from agentkit.execute import Calls
 from agentkit.healing import ask, heal
 from agentkit.lease import Lease
@@ -149,7 +149,9 @@ async def loop(
                         async for event in events:
                             yield event
                 case Answer():
-                    transcript.answer()
+                    for call in transcript.answer():
+                        name, block = str(call.block.get("name")), call.result or {}
+                        yield ToolResult.of(call.call_id, name, str(call.outcome), 0.0, block)
                 case Finish() as finish:
                     if checked := _checked(transcript, output, finish):
                         yield checked

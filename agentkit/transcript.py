@@ -147,13 +147,14 @@ class Transcript:
         turn = {"entry": "turn", "role": "assistant", "message": message, "request_id": request_id}
         self.append({**turn, "elapsed": elapsed, "cost": cost, **more})
 
-    def answer(self) -> None:
-        """Appends the user turn after a model turn: results in call order, then input, which closes what was open."""
-        for call in self.unended():
-            self.end(call, "not_run", call.closing("This call was cut off, and has not run."))
+    def answer(self) -> list[Call]:
+        """Appends the user turn after a model turn: results in call order, then input; what it closed."""
+        text = "This call was cut off, and has not run."
+        closed = [self.end(call, "not_run", call.closing(text)) for call in self.unended()]
         if self.waiting and self.server_open and not self.calls:
             self.operate("abandon_turn", why="new input came")
         self.append({"entry": "turn", "role": "user"})
+        return closed
 
     def hold(self, call: Call, **about: Any) -> None:
         """Writes that a call waits for an approval."""
@@ -163,10 +164,11 @@ class Transcript:
         """Writes the intent of a call, before its effect."""
         self.append({"entry": "call", "call": call.call_id, "state": "started", **about})
 
-    def end(self, call: Call, outcome: Outcome, result: Block, elapsed: float = 0.0, **about: Any) -> None:
-        """Writes how a call ended."""
+    def end(self, call: Call, outcome: Outcome, result: Block, elapsed: float = 0.0, **about: Any) -> Call:
+        """Writes how a call ended, and gives it as it is then."""
         entry = {"entry": "call", "call": call.call_id, "state": "ended", "outcome": outcome, "result": result}
         self.append({**entry, "elapsed": elapsed, **about})
+        return self.calls[call.call_id]
 
     def decide(self, call_id: str, decision: Decision) -> None:
         """Writes a decision on a held call.

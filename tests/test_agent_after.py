@@ -11,6 +11,7 @@ from scripted import error, reply, server_tool_use, text, tool_use
 
 from agentkit import ConfigurationError, Limits, RunResult, tool
 from agentkit.errors import BadRequestError
+from agentkit.events import ToolResult, TurnStart
 from agentkit.rules import check_history
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +154,25 @@ async def test_after_a_pause_limit_the_input_waits_for_the_paused_turn() -> None
     result, sent = await end_with("max_pauses")
     assert result.finish.reason == "max_pauses"
     assert sent == {"role": "user", "content": [text("On")]}
+
+
+async def test_calls_of_a_paused_turn_that_was_then_cut_off_are_shown_to_have_not_run() -> None:
+    """The input waits for that turn, so they end in the run that brought the input."""
+    paused = reply(text("Searching."), server_tool_use("web_search"), stop="pause_turn")
+    cut_off = reply(FOUND, tool_use("add", a=1, b=2), tool_use("nobody", id="toolu_2"), stop="max_tokens")
+    async with agent_for([paused, cut_off, reply(text("Well."))], add, SEARCH) as (agent, _):
+        first = await agent.run("Go", limits=Limits(max_pauses=0))
+        async with agent.stream("On", after=first) as run:
+            events = [event async for event in run]
+    assert check_history(run.result.messages) == []
+    ended = [event for event in events if isinstance(event, ToolResult)]
+    assert [(event.call_id, event.name, event.outcome) for event in ended] == [
+        ("2:toolu_1", "add", "not_run"),
+        ("2:toolu_2", "nobody", "not_run"),
+    ]
+    assert [event.block for event in ended] == run.result.messages[-2]["content"][:2]
+    assert {event.size for event in ended} == {len("This call was cut off, and has not run.")}
+    assert [type(event) for event in events[events.index(ended[1]) :]][1] is TurnStart
 
 
 @honest

@@ -288,9 +288,7 @@ class World:
     def look_at_late(self) -> None:
         """At the end of all: the results of calls that were given up are kept, beside their runs."""
         for entered in self._late:
-            if (
-                entered.has_ended and not entered.process.dead and entered.tool != "crash"
-            ):  # raises as one cancelled may
+            if entered.has_ended and not entered.process.dead:
                 there = self._has_orphan(entered)
                 self.check(there, "I6", lambda entered=entered: f"the late result of {entered.call_id} is lost")
 

@@ -12,6 +12,7 @@ except ImportError as error:
     raise ImportError("queues and workers need DBOS: pip install 'agentkit-loop[dbos]'") from error
 
 from agentkit.integrations.durable.queue import Queue
+from agentkit.integrations.durable.schedules import Schedule
 from agentkit.integrations.durable.worker import Told, Worker
 
-__all__ = ["Queue", "Told", "Worker"]
+__all__ = ["Queue", "Schedule", "Told", "Worker"]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 import anyio
 from anyio import to_thread
 
 from agentkit.call import Decision
-from agentkit.errors import RunBusy
+from agentkit.errors import ConfigurationError, RunBusy
 from agentkit.integrations.durable.engine import UNDERWAY, Engine, Job, named
+from agentkit.integrations.durable.schedules import SCHEDULED, Schedule, schedule, scheduled, unschedule
+from agentkit.integrations.durable.submission import resumed, submit
 from agentkit.journal import GOES_ON, Journal
-from agentkit.loop import begin
 from agentkit.messages import Prompt
-from agentkit.recall import has_begun
 from agentkit.store import RunRow
-from agentkit.transcript import Transcript
 
 __all__ = ["Queue"]
 
@@ -69,7 +69,9 @@ class Queue:
             JournalError: The database can't be reached.
         """
         run_id = run_id or os.urandom(16).hex()
-        await to_thread.run_sync(self._submit, run_id, prompt, session, delay)
+        await to_thread.run_sync(
+            partial(submit, self.engine, self.journal, self.name, run_id, prompt, session, delay=delay)
+        )
         return run_id
 
     async def go_on(self, run_id: str, decisions: Mapping[str, Decision] | None = None) -> None:
@@ -110,6 +112,40 @@ class Queue:
                 await to_thread.run_sync(self._check, row)
             await anyio.sleep(_LOOKS_EVERY)
 
+    async def schedule(
+        self, name: str, cron: str, prompt: Prompt, *, timezone: str = "UTC", session: str | None = None
+    ) -> Schedule:
+        """Lets a question come again: at each of its times the workers of this queue begin one run.
+
+        What is scheduled again by the same name replaces it; where nothing has changed, nothing happens.
+
+        Args:
+            name: Names it, in the whole journal. Its runs are named `{name}-2026-12-01T0800Z`, by the time in UTC.
+            cron: The times, as in cron: minute, hour, day, month and weekday, such as `0 9 * * 1-5`.
+            prompt: Text, content blocks, or messages in wire shape.
+            timezone: Where the times are read, such as `Europe/Berlin`.
+            session: The conversation that its runs go on with. A time is skipped when that has a run which has not
+                ended, or waits for an approval.
+
+        Raises:
+            ConfigurationError: Something of it can't be so, or another queue has a schedule of this name.
+            JournalError: The database can't be reached.
+        """
+        return await schedule(self.journal, self.name, name, cron, prompt, timezone, session)
+
+    async def unschedule(self, name: str) -> None:
+        """Ends a schedule; runs that have begun go on.
+
+        Raises:
+            ConfigurationError: This queue has none of this name.
+            JournalError: The database can't be reached.
+        """
+        await unschedule(self.journal, name, self.name)
+
+    def schedules(self) -> list[Schedule]:
+        """What comes again on this queue, by name."""
+        return scheduled(self.journal, self.name)
+
     def jobs(self, *, limit: int = 1000) -> list[Job]:
         """What is on the queue or with a worker, the oldest first."""
         return self.engine.jobs(queue_name=self.name, status=list(UNDERWAY), limit=limit)
@@ -120,38 +156,13 @@ class Queue:
         if self._own:
             self.journal.close()
 
-    def _submit(self, run_id: str, prompt: Prompt, session: str | None, delay: float) -> None:
-        if not has_begun(run_id, prompt, self.journal):
-            try:
-                self._store(run_id, prompt, session)
-            except RunBusy:
-                if not has_begun(run_id, prompt, self.journal):
-                    raise
-                # Another one has submitted it meanwhile.
-        row = self.journal.run(run_id)
-        if row.state == "running" and not self.journal.is_live(row):
-            row = self.journal.run(run_id)  # it may just have been left
-            if row.state == "running" and row.detail is None:
-                self.journal.enqueue(self._resumed(run_id), self.name)  # who stored it died over it
-                row = self.journal.run(run_id)
-        if row.state == "queued":
-            self.engine.enqueue(row.detail or self.name, run_id, row.epoch, delay=delay)
-
-    def _store(self, run_id: str, prompt: Prompt, session: str | None) -> None:
-        last = self.journal.last(session) if session else None
-        if last and last.state in GOES_ON:
-            raise RunBusy(
-                f"session {session!r} has a run that has not ended ({last.run_id}): wait for it, or cancel it"
-            )
-        transcript = self.journal.load(last.run_id) if last else Transcript()
-        begin(transcript, run_id, prompt, asks=transcript.asked)
-        self.journal.enqueue(transcript, self.name, session)
-
     def _go_on(self, run_id: str, decisions: Mapping[str, Decision]) -> None:
+        if (state := self.journal.run(run_id).state) == SCHEDULED:
+            raise ConfigurationError(f"run {run_id} has the question of a schedule, and does not go on")
         # What rests may still be a job for a moment: its worker has to say so yet.
-        if self.journal.run(run_id).state in GOES_ON and self._underway(run_id):
+        if state in GOES_ON and self._underway(run_id):
             raise RunBusy(f"run {run_id} has not come to rest: it is on a queue")
-        transcript = self._resumed(run_id)
+        transcript = resumed(self.journal, run_id)
         for call_id, decision in decisions.items():
             transcript.decide(call_id, decision)
         self.engine.enqueue(self.name, run_id, self.journal.enqueue(transcript, self.name))
@@ -161,11 +172,6 @@ class Queue:
         self.engine.cancel(self._underway(run_id))
         with suppress(RunBusy):  # then its worker ends it
             self.journal.cancel(run_id)
-
-    def _resumed(self, run_id: str) -> Transcript:
-        transcript = self.journal.load(run_id)
-        begin(transcript, run_id, None, asks=transcript.asked)
-        return transcript
 
     def _is_given_back(self, row: RunRow) -> bool:
         """Whether a run may have no end yet, though it says so: its worker may put it on the queue again."""

@@ -18,6 +18,7 @@ from dbos import DBOS, DBOSPortableJSONSerializer, _dbos
 
 from agentkit.agent import Agent
 from agentkit.errors import APIError, ConfigurationError, JournalError, LeaseLost, RunBusy, TranscriptError
+from agentkit.integrations.durable.clock import Clock
 from agentkit.integrations.durable.engine import ALL, APPLICATION, LOG_VERSION, WORKFLOW, Engine, Threads, job_id, named
 from agentkit.integrations.durable.reaper import Reaper
 from agentkit.integrations.durable.takes import deaths_of, failures_of
@@ -47,13 +48,13 @@ class Told:
     """What a worker tells of itself.
 
     Attributes:
-        what: `serving`, `began` a run, `ended` it, `will_try` it again, `taken_over` from a dead worker, `waits` for a
-            database, `draining`, `stopped`.
+        what: `serving`, `began` a run, `ended` it, `will_try` it again, `taken_over` from a dead worker, `skipped` a
+            time of a schedule, `waits` for a database, `draining`, `stopped`.
         run_id: The run.
         detail: The state in which it ended, or more about it.
     """
 
-    what: Literal["serving", "began", "ended", "will_try", "taken_over", "waits", "draining", "stopped"]
+    what: Literal["serving", "began", "ended", "will_try", "taken_over", "skipped", "waits", "draining", "stopped"]
     run_id: str | None = None
     detail: str | None = None
 
@@ -169,6 +170,7 @@ class Worker:
                         self._took_over,
                     ).run
                 )
+                tasks.start_soon(Clock(self._engine, self._journal, self._queue, self._skipped).run)
                 await self._stopping.wait()
                 grace = self._grace
                 tasks.cancel_scope.cancel()
@@ -336,6 +338,9 @@ class Worker:
         self.ended[state] += 1
         self._tell(Told("ended", job.run_id, f"{state}: {detail}" if detail else state))
         return state
+
+    def _skipped(self, run_id: str, why: str) -> None:
+        self._tell(Told("skipped", run_id, redacted(why)))
 
     def _took_over(self, run_id: str, worker: str | None) -> None:
         self.taken_over += 1
