@@ -38,8 +38,9 @@ class Jobs:
     """Runs jobs at the same time, outside any scope of the consumer's, so that it may leave at any event."""
 
     def __init__(self) -> None:
-        self._tasks: set[Background] = set()
-        self._watches: set[Watch] = set()
+        # In the order of their start: that of a set is another each time, and so would a simulation be.
+        self._tasks: dict[Background, None] = {}
+        self._watches: dict[Watch, None] = {}
         self._watchdog: Background | None = None
         self._looks_at = inf
         self._events: deque[Event] = deque()
@@ -49,7 +50,7 @@ class Jobs:
     def start(self, job: Callable[[], Awaitable[None]]) -> None:
         """Begins a job. What it raises ends the run, and not at once the jobs beside it."""
         task = Background(partial(self._noted, job))
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.on_end(partial(self._ended, task))
 
     def emit(self, event: Event) -> None:
@@ -60,7 +61,7 @@ class Jobs:
     def watch(self, deadline: float, give_up: Callable[[bool], None]) -> Watch:
         """Gives up what does not end by `deadline` and the grace after it; `unwatch` when it has ended."""
         watch = Watch(deadline, give_up)
-        self._watches.add(watch)
+        self._watches[watch] = None
         if deadline < self._looks_at:
             if self._watchdog:
                 self._watchdog.cancel()
@@ -70,7 +71,7 @@ class Jobs:
 
     def unwatch(self, watch: Watch) -> None:
         """It has ended."""
-        self._watches.discard(watch)
+        self._watches.pop(watch, None)
 
     def check(self) -> None:
         """Raises what a job raised."""
@@ -126,5 +127,5 @@ class Jobs:
             self._failed = self._failed or error
 
     def _ended(self, task: Background) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         self._wake.set()

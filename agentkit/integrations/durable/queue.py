@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 
 import anyio
 from anyio import to_thread
@@ -69,9 +68,7 @@ class Queue:
             JournalError: The database can't be reached.
         """
         run_id = run_id or os.urandom(16).hex()
-        await to_thread.run_sync(
-            partial(submit, self.engine, self.journal, self.name, run_id, prompt, session, delay=delay)
-        )
+        await to_thread.run_sync(self._submit, run_id, prompt, session, delay)
         return run_id
 
     async def go_on(self, run_id: str, decisions: Mapping[str, Decision] | None = None) -> None:
@@ -155,6 +152,9 @@ class Queue:
         self.engine.close()
         if self._own:
             self.journal.close()
+
+    def _submit(self, run_id: str, prompt: Prompt, session: str | None, delay: float) -> None:
+        submit(self.engine, self.journal, self.name, run_id, prompt, session, delay=delay)
 
     def _go_on(self, run_id: str, decisions: Mapping[str, Decision]) -> None:
         if (state := self.journal.run(run_id).state) == SCHEDULED:

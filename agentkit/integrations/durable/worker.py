@@ -339,7 +339,7 @@ class Worker:
         self._tell(Told("ended", job.run_id, f"{state}: {detail}" if detail else state))
         return state
 
-    def _skipped(self, run_id: str, why: str) -> None:
+    def _skipped(self, run_id: str | None, why: str) -> None:
         self._tell(Told("skipped", run_id, redacted(why)))
 
     def _took_over(self, run_id: str, worker: str | None) -> None:
