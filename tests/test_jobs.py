@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,28 @@ async def test_X20_what_comes_late_is_kept_beside_the_run(
         assert orphan["result"]["content"].startswith(words)
         assert journal.load(run.run_id).dump() == run.result.dump()
     journal.close()
+
+
+async def test_X20_one_that_stops_at_last_has_come_to_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    free = anyio.Event()
+
+    @tool(timeout=0.05)
+    async def act() -> str:
+        """Stops when it is let go."""
+        with anyio.CancelScope(shield=True):
+            await free.wait()
+        await anyio.sleep(60)
+        return "acted"
+
+    world = World([act], [tool_use("act")])
+    world.commit()
+    async with world.calls() as calls:
+        await world.drain(calls)
+        with caplog.at_level(logging.INFO, "agentkit.tools"):
+            free.set()
+            await until(lambda: not calls._jobs._tasks)
+    assert "its call is given up" in caplog.text
+    assert "has ended" not in caplog.text
 
 
 async def test_X8_that_a_call_is_given_up_is_stored_before_it_is_shown(tmp_path: Path, stubborn: Stubborn) -> None:
