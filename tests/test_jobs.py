@@ -148,12 +148,13 @@ async def test_X20_what_comes_late_is_kept_beside_the_run(
     journal.close()
 
 
-async def test_X20_one_that_stops_at_last_has_come_to_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    free = anyio.Event()
+async def test_X20_one_that_stops_at_last_with_its_run_has_come_to_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    free, entered = anyio.Event(), anyio.Event()
 
-    @tool(timeout=0.05)
+    @tool
     async def act() -> str:
         """Stops when it is let go."""
+        entered.set()
         with anyio.CancelScope(shield=True):
             await free.wait()
         await anyio.sleep(60)
@@ -162,8 +163,12 @@ async def test_X20_one_that_stops_at_last_has_come_to_nothing(caplog: pytest.Log
     world = World([act], [tool_use("act")])
     world.commit()
     async with world.calls() as calls:
-        await world.drain(calls)
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.drain, calls)
+            await entered.wait()
+            group.cancel_scope.cancel()
         with caplog.at_level(logging.INFO, "agentkit.tools"):
+            await calls.aclose()
             free.set()
             await until(lambda: not calls._jobs._tasks)
     assert "its call is given up" in caplog.text
