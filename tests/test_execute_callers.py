@@ -12,6 +12,7 @@ from calls import UNKNOWN, World
 from clock import BACKENDS, jump
 from scripted import server_tool_use, tool_use
 
+from agentkit import execute
 from agentkit.errors import ToolError
 from agentkit.events import ToolCall, ToolHeld
 from agentkit.tool_results import HARD_CAP, TEXT_CAP
@@ -148,6 +149,7 @@ async def test_a_call_from_code_has_240_seconds(sort: str) -> None:
 
     caller = {"direct": {"type": "direct"}, "code": CODE, "old code": {**CODE, "type": "code_execution_20250825"}}[sort]
     await in_code(wait, uses=[{**tool_use("wait"), "caller": caller}]).run()
+    assert execute._CODE_WAITS == 240
     assert left == [pytest.approx(1000 if sort == "direct" else 240, abs=20)]
 
 
