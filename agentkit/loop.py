@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentkit.budget import Budget
 from agentkit.errors import APIError
-from agentkit.events import ContentBlockStop, Event, Retry, ToolResult, TurnEnd, TurnRestarted, TurnStart
+from agentkit.events import CacheMiss, ContentBlockStop, Event, Retry, ToolResult, TurnEnd, TurnRestarted, TurnStart
 from agentkit.execute import Calls
 from agentkit.healing import ask, heal
 from agentkit.lease import Lease
@@ -126,10 +126,9 @@ async def loop(
                         yield asked
                         return
                     calls.forget_early()
-                    yield TurnStart(transcript.turns + 1)
                     shown, (miss, sent) = False, ledger.look()
-                    if miss:
-                        yield miss
+                    for begun in _begun(transcript, miss):
+                        yield begun
                     # Right here, and not in a generator of its own: each one that an event goes through has its cost.
                     try:
                         async with aclosing(send(transcript, asked)) as events:
@@ -149,13 +148,22 @@ async def loop(
                         async for event in events:
                             yield event
                 case Answer():
-                    for call in transcript.answer():
-                        name, block = str(call.block.get("name")), call.result or {}
-                        yield ToolResult.of(call.call_id, name, str(call.outcome), 0.0, block)
+                    for closed in map(_not_run, transcript.answer()):
+                        yield closed
                 case Finish() as finish:
                     if checked := _checked(transcript, output, finish):
                         yield checked
                         return
+
+
+def _begun(transcript: Transcript, miss: CacheMiss | None) -> list[Event]:
+    """That a turn begins, and what of the cache will not hold."""
+    return [TurnStart(transcript.turns + 1), *([miss] if miss else [])]
+
+
+def _not_run(call: Call) -> Event:
+    """That a call ended with the reply that was cut off in it."""
+    return ToolResult.of(call.call_id, str(call.block.get("name")), str(call.outcome), 0.0, call.result or {})
 
 
 def _told(error: APIError, shown: bool) -> list[Event]:

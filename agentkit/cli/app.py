@@ -11,6 +11,7 @@ from agentkit.cli.emulate import emulate
 from agentkit.cli.policy import policy
 from agentkit.cli.run import run
 from agentkit.cli.runs import runs
+from agentkit.cli.schedules import schedules
 from agentkit.cli.worker import worker
 
 __all__ = ["app"]
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command(short_help="Ask an agent a question.")(run)
 app.add_typer(runs, name="runs", short_help="See what became of runs, and go on with them.")
 app.command(short_help="Go on with the runs of a queue.")(worker)
+app.add_typer(schedules, name="schedules", short_help="Let questions come again, on a queue.")
 app.command(short_help="Serve a Messages API on this machine.")(emulate)
 app.command(short_help="See what a policy allows, before anything is called.")(policy)
 app.command(short_help="See what is configured and missing.")(doctor)

@@ -16,11 +16,23 @@ if TYPE_CHECKING:
     from agentkit.journal import Journal
     from agentkit.store import RunRow
 
-__all__ = ["ID_LENGTH", "about_of", "command_on", "found", "is_kept", "opened", "place_of", "state_of", "where"]
+__all__ = [
+    "ID_LENGTH",
+    "about_of",
+    "command_on",
+    "found",
+    "is_kept",
+    "opened",
+    "place_of",
+    "shown_id",
+    "state_of",
+    "where",
+]
 
 ID_LENGTH = 8
 """Characters of an id that are shown: any that are unique will do to name a run."""
 
+_MADE_UP = re.compile("[0-9a-f]{32}")
 _ALL = 1_000_000
 _MOST_CANDIDATES = 5
 
@@ -30,11 +42,16 @@ def is_kept(journal: str | None) -> bool:
     return journal is not None or bool(os.environ.get("AGENTKIT_HOME"))
 
 
+def shown_id(run_id: str) -> str:
+    """An id as it is shown: the beginning of one that agentkit made up, and the whole of a name: many begin alike."""
+    return run_id[:ID_LENGTH] if _MADE_UP.fullmatch(run_id) else run_id
+
+
 def command_on(run_id: str, journal: str | None, verb: str = "resume") -> str:
     """The command to type for a run: `agentkit runs resume 3f2a81c0`, without the password of a database."""
     place = re.sub(r"(://[^/@:]*):[^@]*@", r"\1@", journal or "")
     where_kept = f" --journal {shlex.quote(place)}" if journal else ""
-    return f"agentkit runs {verb} {run_id[:ID_LENGTH]}{where_kept}"
+    return f"agentkit runs {verb} {shlex.quote(shown_id(run_id))}{where_kept}"
 
 
 def place_of(named: str | None) -> str:
@@ -80,9 +97,13 @@ def found(journal: Journal, named: str) -> RunRow:
         return (exact or rows)[0]
     if not (rows and named):
         raise ConfigurationError(f"there is no run {named!r} in the journal: `agentkit runs` lists them")
-    candidates = ", ".join(f"{row.run_id[: max(ID_LENGTH, len(named) + 4)]} ({row.title})" for row in rows[:5])
+    candidates = ", ".join(f"{_told_apart(row.run_id, named)} ({row.title})" for row in rows[:5])
     more = f", and {len(rows) - _MOST_CANDIDATES} more" if len(rows) > _MOST_CANDIDATES else ""
     raise ConfigurationError(f"{len(rows)} runs begin with {named!r}: {candidates}{more}")
+
+
+def _told_apart(run_id: str, named: str) -> str:
+    return run_id[: max(len(shown_id(run_id)), len(named) + 4)]
 
 
 def state_of(journal: Journal, row: RunRow) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from agentkit.cli.journals import ID_LENGTH
+from agentkit.cli.journals import shown_id
 from agentkit.cli.phrases import counted, short
 from agentkit.cli.problems import notice
 from agentkit.cli.told import Teller, dollars, on_screen, when
@@ -42,10 +42,10 @@ def show_table(runs: Sequence[dict[str, Any]]) -> None:
         state = "damaged" if "damaged" in run else run["state"]
         spent = [short(run["turns"]), short(run["input_tokens"] + run["output_tokens"])] if "turns" in run else ["", ""]
         cost = [dollars(run["cost"]) if run.get("cost") else ""] if has_costs else []
-        after = f" (after {run['parent'][:ID_LENGTH]})" if run["parent"] else ""
+        after = f" (after {shown_id(run['parent'])})" if run["parent"] else ""
         queue = (f" · {safe_line(run['queue'])}", "dim") if run.get("queue") else ""
         table.add_row(
-            run["run_id"][:ID_LENGTH],
+            safe_line(shown_id(run["run_id"])),
             Text.assemble((state.replace("_", " "), _STYLES.get(state, "")), queue),
             when(run["updated"]),
             *spent,
@@ -72,7 +72,7 @@ def show_head(teller: Teller, about: dict[str, Any]) -> None:
     parts = [about["model"], when(about["created"]), counted(about["turns"], "turn"), tokens, cost]
     teller.line(", ".join(filter(None, parts)), "dim")
     if about["parent"]:
-        teller.line(f"its beginning is that of {about['parent'][:ID_LENGTH]}", "dim")
+        teller.line(f"its beginning is that of {shown_id(about['parent'])}", "dim")
 
 
 def ending(about: dict[str, Any], resume: str) -> str:
@@ -87,6 +87,8 @@ def ending(about: dict[str, Any], resume: str) -> str:
             return f"ended: {state}"
         case "needs_approval":
             return "held: needs approval"
+        case "scheduled":
+            return "the question of a schedule: `agentkit schedules` says when it comes"
     return f"ended: {state}{detail}; to go on: {resume}" if state not in _AT_REST else f"{state}{detail}: {resume}"
 
 

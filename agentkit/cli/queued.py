@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from agentkit.cli.journals import ID_LENGTH, command_on, place_of
+from agentkit.cli.journals import command_on, place_of, shown_id
 from agentkit.cli.problems import notice
 from agentkit.errors import ConfigurationError
 
@@ -32,14 +32,14 @@ def go_on_at(queue: str, journal: str | None, run_id: str, decisions: Mapping[st
     """Lets the workers of a queue go on with a run."""
     with _opened(queue, journal) as opened:
         _awaited(partial(opened.go_on, run_id, decisions))
-    notice(f"{run_id[:ID_LENGTH]} is on the queue {queue}; to watch it: {command_on(run_id, journal, 'watch')}")
+    notice(f"{shown_id(run_id)} is on the queue {queue}; to watch it: {command_on(run_id, journal, 'watch')}")
 
 
 def cancel_on(queue: str, journal: str | None, run_id: str) -> None:
     """Ends a run that is on a queue, or with one of its workers."""
     with _opened(queue, journal) as opened:
         _awaited(partial(opened.cancel, run_id))
-    notice(f"cancelled {run_id[:ID_LENGTH]}; a worker that has it ends it within some seconds")
+    notice(f"cancelled {shown_id(run_id)}; a worker that has it ends it within some seconds")
 
 
 def _awaited(ask: Callable[[], Awaitable[T]]) -> T:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, Exit
 from typing import TYPE_CHECKING, Any
 
 from agentkit.cli.agents import named_agent
-from agentkit.cli.journals import ID_LENGTH, found, opened, where
+from agentkit.cli.journals import found, opened, shown_id, where
 from agentkit.cli.options import (
     AgentName,
     Allowed,
@@ -108,7 +108,7 @@ def resume(
         sizes = {"max_tokens": max_tokens, "max_turns": max_turns}
         answering = theirs or _made(model or row.model, tools, kept, policy, system, **sizes)
         tools = list(answering._blueprint.tools.values()) if theirs else tools
-        check_resumable(f"run {row.run_id[:ID_LENGTH]}", earlier, tools)
+        check_resumable(f"run {shown_id(row.run_id)}", earlier, tools)
         view = stack.enter_context(opened_view(as_json, tools, earlier))
         is_local = emulator or corpus is not None
         reached = emulated(base_url, corpus, pause_after, view) if is_local else _endpoint(theirs, earlier, base_url)
@@ -153,8 +153,10 @@ def _journal(theirs: Agent | None, path: str | None) -> Iterator[Journal]:
 def _resumable(journal: Journal, run_id: str) -> RunResult:
     """The run so far, if there is something to go on with."""
     earlier = result_of(journal.load(run_id))
-    short_id = run_id[:ID_LENGTH]
-    if journal.is_live(row := journal.run(run_id)):
+    short_id = shown_id(run_id)
+    if (row := journal.run(run_id)).state == "scheduled":
+        raise ConfigurationError(f"run {short_id} is the question of a schedule: see `agentkit schedules`")
+    if journal.is_live(row):
         raise RunBusy(f"run {short_id} goes on in {where(row)}: it can't be resumed here too")
     if earlier.finish.reason in ("end_turn", "stop_sequence"):
         raise ConfigurationError(f'run {short_id} has its answer; to go on: agentkit run --after {short_id} "…"')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from agentkit.cli.journals import ID_LENGTH, about_of, command_on, found, opened, state_of, where
+from agentkit.cli.journals import ID_LENGTH, about_of, command_on, found, opened, shown_id, state_of, where
 from agentkit.cli.options import (
     AsDocument,
     AsList,
@@ -82,7 +82,8 @@ def list_runs(
     """List the newest runs, the last one written first.
 
     A state is `running`, `interrupted` (its process is gone: resume it), `needs_approval`, `forked` (not begun yet),
-    or why the run ended: `end_turn` with an answer, `cancelled`, `max_turns`, `error`, …
+    `scheduled` (the question of a schedule), `skipped` (a time of one), or why it ended: `end_turn` with an answer,
+    `cancelled`, `max_turns`, `error`, …
 
     \b
     Examples:
@@ -208,10 +209,10 @@ def cancel(run: RunId, journal: JournalFile = None, queue: OnQueue = None) -> No
             cancel_on(queue, kept.place, row.run_id)
             return
         if kept.is_live(row):
-            raise RunBusy(f"run {row.run_id[:ID_LENGTH]} goes on in {where(row)}: press Ctrl-C there, or end it")
+            raise RunBusy(f"run {shown_id(row.run_id)} goes on in {where(row)}: press Ctrl-C there, or end it")
         open_calls = kept.load(row.run_id).unended()
         kept.cancel(row.run_id)
-        notice(f"cancelled {row.run_id[:ID_LENGTH]}")
+        notice(f"cancelled {shown_id(row.run_id)}")
         if begun := [f"{call.block.get('name')} ({call.call_id})" for call in open_calls if call.state == "started"]:
             notice(f"it is not known whether this took effect: {', '.join(begun)}")
 
@@ -234,7 +235,7 @@ def diff(run: RunId, other: OtherRunId, as_json: AsDocument = False, journal: Jo
         if as_json:
             print(json.dumps(difference))
         else:
-            show_difference(difference, [row.run_id[:ID_LENGTH] for row in rows])
+            show_difference(difference, [shown_id(row.run_id) for row in rows])
 
 
 @runs.command(short_help="Cut a run that is damaged.")

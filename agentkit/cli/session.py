@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from agentkit.cli.journals import ID_LENGTH, command_on
+from agentkit.cli.journals import command_on, shown_id
 from agentkit.cli.lines import Lines
 from agentkit.cli.problems import UNFINISHED, notice
 from agentkit.errors import APIError, ConfigurationError
@@ -66,7 +66,7 @@ def leave(result: RunResult, *, interrupted: int, kept: bool, journal: str | Non
             advice = f"to see what waits, and how to decide: {command_on(result.run_id, journal, 'show')}"
         elif kept:
             advice = f"{_WHAT_TO_DO[finish.reason]}; " if finish.reason in _WHAT_TO_DO else ""
-            advice += f"to go on: {resume} (or --after {result.run_id[:ID_LENGTH]} and a question)"
+            advice += f"to go on: {resume} (or --after {shown_id(result.run_id)} and a question)"
         notice(f"no answer: {about}; {advice}")
         raise typer.Exit(UNFINISHED)
 

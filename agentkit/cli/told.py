@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from agentkit.cli.journals import ID_LENGTH
+from agentkit.cli.journals import shown_id
 from agentkit.cli.phrases import asked, counted, short, took
 from agentkit.messages import Usage
 from agentkit.terminal import safe, safe_line
@@ -70,7 +70,7 @@ class Teller:
                         self._line(step["name"], step["rule"], step["action"], "yellow")
                 case "agent":
                     used = Usage(**{**step["usage"], "cache_miss_reasons": ()}).total_tokens
-                    self._remark(f"an agent within this run used {used:,} tokens: run {step['run'][:ID_LENGTH]}")
+                    self._remark(f"an agent within this run used {used:,} tokens: run {shown_id(step['run'])}")
                 case "operation":
                     self._remark(": ".join(filter(None, [step["operation"].replace("_", " "), step["why"]])))
                 case kind:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentkit.cli.journals import ID_LENGTH, command_on, found, opened
+from agentkit.cli.journals import command_on, found, opened, shown_id
 from agentkit.cli.options import JournalFile, RunId
 from agentkit.cli.problems import INTERRUPTED, notice, reported
 from agentkit.redaction import redacted
@@ -73,7 +73,7 @@ def _shown(journal: Journal, row: RunRow, after: int) -> RunResult:
     earlier = [block for message in model_turns(transcript.entries) for block in message.get("content") or ()]
     with closing(Screen(on_screen(), names, earlier, is_retold=True)) as screen:
         queued = f" (on the queue {row.detail})" if row.state == "queued" else ""
-        screen.note(f"run {row.run_id[:ID_LENGTH]}: {row.title}{queued}")
+        screen.note(f"run {shown_id(row.run_id)}: {row.title}{queued}")
         result = _followed(journal, row.run_id, after, lambda _, event: screen.event(event))
         screen.finish(result)
     return result

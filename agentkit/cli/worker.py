@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentkit.cli.agents import named_agent
-from agentkit.cli.journals import ID_LENGTH, place_of
+from agentkit.cli.journals import place_of, shown_id
 from agentkit.cli.options import JournalFile
 from agentkit.cli.phrases import counted
 from agentkit.cli.problems import brief_log, notice, reported
@@ -137,7 +137,7 @@ async def _serve(works: Worker, metrics: Callable[[Worker], None]) -> None:
 
 
 def _tell(told: Told) -> None:
-    run_id = (told.run_id or "")[:ID_LENGTH]
+    run_id = shown_id(told.run_id or "")
     print(safe_line(" ".join(filter(None, (_clock(), told.what.replace("_", " "), run_id, told.detail)))), flush=True)
 
 

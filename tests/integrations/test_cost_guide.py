@@ -50,6 +50,7 @@ async def prepare(queue: Queue) -> None:
     go_on(queue, "next", "continued")
     go_on(queue, "next-long-ago", "continued-long-ago")
     queue.journal.cancel("next-long-ago")
+    await queue.schedule("yearly", "0 9 1 12 *", "What a year?")
 
 
 def test_what_is_old_and_ended_is_cleared(
@@ -60,7 +61,8 @@ def test_what_is_old_and_ended_is_cleared(
     eval_example: EvalExample,
 ) -> None:
     anyio.run(prepare, queue)
-    old = ["old", "waits", "continued", "continued-long-ago", "next-long-ago", "said"]
+    (yearly,) = queue.schedules()
+    old = ["old", "waits", "continued", "continued-long-ago", "next-long-ago", "said", yearly.run_id]
     month = 31 * 24 * 3600
     postgres.execute("UPDATE agentkit.runs SET updated = updated - %s WHERE run_id = ANY (%s)", month, old)
     jobs = [f"{run_id}-1" for run_id in old]
@@ -72,7 +74,7 @@ def test_what_is_old_and_ended_is_cleared(
     eval_example.run(block)
 
     kept = {row.run_id for row in queue.journal.runs()}
-    assert kept == {"new", "waits", "continued", "next", "said", "said-later"}
+    assert kept == {"new", "waits", "continued", "next", "said", "said-later", yearly.run_id}
     assert {job.run_id for job in queue.engine.jobs_of(kept | set(old))} == {"new", "waits", "said-later"}
     entries = "SELECT count(*) FROM agentkit.entries WHERE NOT run_id = ANY (%s)"
     assert postgres.execute(entries, list(kept)) == 0

@@ -21,6 +21,7 @@ CREATE TABLE agentkit.runs (
 CREATE INDEX runs_updated ON agentkit.runs (updated, number);
 CREATE INDEX runs_running ON agentkit.runs (updated, number) WHERE state = 'running';
 CREATE INDEX runs_queued ON agentkit.runs (updated, number) WHERE state = 'queued';
+CREATE INDEX runs_scheduled ON agentkit.runs (updated, number) WHERE state = 'scheduled';
 CREATE INDEX runs_session ON agentkit.runs (session, number) WHERE session IS NOT NULL;
 CREATE TABLE agentkit.entries (
   run_id text, seq bigint, entry bytea NOT NULL, digest bytea NOT NULL, written float8 NOT NULL,
