@@ -168,6 +168,7 @@ async def test_the_time_that_calls_from_code_wait_for_others_counts(monkeypatch:
     late = [block["content"] for block in results if "is_error" in block]  # trio begins them in any order
     assert len(late) == 2
     assert all(text.startswith("Timed out after ") and text.endswith(UNKNOWN) for text in late)
+    assert any(text.startswith("Timed out after 0 seconds.") for text in late)
 
 
 @BACKENDS

@@ -149,7 +149,9 @@ class World:
         ours = [entry for entry in self.log(ctx.run_id, synced) if entry.get("call") == ctx.call_id]
         starts = [entry["tool"] for entry in ours if entry.get("state") == "started"]
         self.check(len(starts) >= ctx.attempt, "I6", lambda: f"{about} has no durable intent")
-        self.check(starts[-1:] in ([], [digest]), "I18", lambda: f"the intent of {about} is for another tool")
+        # Of this attempt: a process that was frozen just before it enters may do so when another one has tried again.
+        own = starts[ctx.attempt - 1 : ctx.attempt]
+        self.check(own in ([], [digest]), "I18", lambda: f"the intent of {about} is for another tool")
         if planned.tool != "wire":  # which has found out that it has not happened
             self.check(set(starts) <= {digest}, "I18", lambda: f"{about} runs again, and is another tool now")
         if planned.tool == "refund":
