@@ -21,10 +21,10 @@ from agentkit.errors import APIError, ConfigurationError, JournalError, LeaseLos
 from agentkit.integrations.durable.clock import Clock
 from agentkit.integrations.durable.engine import ALL, APPLICATION, LOG_VERSION, WORKFLOW, Engine, Threads, job_id, named
 from agentkit.integrations.durable.reaper import Reaper
+from agentkit.integrations.durable.submission import resumed
 from agentkit.integrations.durable.takes import deaths_of, failures_of
 from agentkit.journal import GOES_ON
 from agentkit.lease import new_holder, release_holder
-from agentkit.loop import begin
 from agentkit.redaction import logger_of, redacted
 from agentkit.run import Run
 from agentkit.store import RunRow
@@ -321,9 +321,7 @@ class Worker:
                 with suppress(ConfigurationError):  # it has ended
                     self._journal.cancel(job.run_id)
                 return "cancelled"
-            transcript = self._journal.load(job.run_id)
-            begin(transcript, job.run_id, None, asks=transcript.asked)
-            epoch = self._journal.enqueue(transcript, self._queue)
+            epoch = self._journal.enqueue(resumed(self._journal, job.run_id), self._queue)
             self._engine.enqueue(self._queue, job.run_id, epoch, delay=delay, failures=failures)
             return "queued"
 
