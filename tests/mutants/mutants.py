@@ -94,8 +94,9 @@ def _run(mutants: list[Mutant], processes: int, seconds: float) -> list[Verdict]
         {str(path) for glob in TESTS.split() for path in HERE.parent.glob(glob) if path.name not in _LEFT_OUT}
     )
     runs = Runs(mutants, MODULES, processes, tell, keep, seconds, memory["killers"], memory["measured"])
-    options = ["-s", "-m", "not slow", "-p", "no:xdist", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
-    pytest.main([*options, *files], plugins=[runs])
+    # Without pytest-timeout, which would put its own alarm in the place of the one that ends a mutant.
+    options = ["-s", "-m", "not slow", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "timeout=0"]
+    pytest.main([*options, f"--rootdir={ROOT}", *files], plugins=[runs])
     keep()
     return verdicts
 
