@@ -8,20 +8,20 @@ from contextlib import suppress
 
 __all__ = ["main"]
 
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
 
 
 def main() -> int:
     """Runs the command with the arguments of the process, and gives its exit code.
 
     0: done. 1: the endpoint or the system failed. 2: wrong usage or configuration. 3: the run ended without an
-    answer. 130: interrupted.
+    answer. 130: interrupted. 143: ended by SIGTERM.
     """
     try:
         code = _run()
     except KeyboardInterrupt:
         code = _INTERRUPTED
-    if code == _INTERRUPTED:
+    if code in (_INTERRUPTED, _TERMINATED):
         _leave_at_once(code)
     return code
 

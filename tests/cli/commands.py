@@ -33,7 +33,7 @@ from types import SimpleNamespace
 
 import anyio
 
-from agentkit import tool
+from agentkit import RunContext, tool
 
 
 @tool
@@ -58,6 +58,14 @@ def broken(city: str) -> str:
 @tool
 def slow(seconds: float) -> str:
     """Sleeps in a thread."""
+    time.sleep(seconds)
+    return "slept"
+
+
+@tool
+def begun(ctx: RunContext, seconds: float) -> str:
+    """Says that it has begun, and sleeps in a thread."""
+    ctx.progress("begun")
     time.sleep(seconds)
     return "slept"
 

@@ -69,16 +69,18 @@ def test_emulator_as_json(corpus: Path) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_C13_a_signal_ends_with_what_was_done(tools: Path, sent: signal.Signals) -> None:
-    with ScriptedServer([reply(tool_use("slow", seconds=60))]) as server:
-        arguments = ["--base-url", server.url, "--tool", "my_tools:slow", "--json"]
+    with ScriptedServer([reply(tool_use("begun", seconds=60))]) as server:
+        arguments = ["--base-url", server.url, "--tool", "my_tools:begun", "--json"]
         with started("run", "Sleep.", *arguments, cwd=tools) as process:
             assert process.stdout is not None
             events = []
             for line in process.stdout:
                 events.append(json.loads(line))
-                if events[-1]["type"] == "tool_call":
+                if events[-1]["type"] == "tool_progress":
+                    since = time.monotonic()
                     process.send_signal(sent)
-            _, err = process.communicate(timeout=30)  # the thread of the tool is not waited for
+            _, err = process.communicate(timeout=30)
+    assert time.monotonic() - since < 30  # the thread of the tool is not waited for
     assert process.returncode == 128 + sent
     assert err == "interrupted: what was done is above\n"
     assert (events[-1]["type"], events[-1]["finish"], events[-1]["turns"]) == ("run_end", "cancelled", 1)
