@@ -247,8 +247,8 @@ class Calls:
         watch = self._jobs.watch(began + self._seconds(tool, call), partial(self._give_up, call, tool))
         try:
             ended = await enter()
-            if ended.outcome == "failed" and not watch.is_given_up:
-                await checkpoint_if_cancelled()  # our cancellation may have come wrapped in what it raised
+            if ended.raised and not watch.is_given_up:
+                await checkpoint_if_cancelled()  # our cancellation may have come wrapped in it
         except anyio.get_cancelled_exc_class():
             if not watch.is_given_up:
                 text = f"The run was stopped while this call ran. {MAY_HAVE_RUN}"

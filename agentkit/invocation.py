@@ -49,11 +49,13 @@ class Ended:
         outcome: In one word.
         content: What the model is told.
         seconds: How long it ran.
+        raised: Whether an exception ended it that the tool did not mean for the model: our cancellation may be in it.
     """
 
     outcome: Outcome
     content: str | list[Block]
     seconds: float = 0.0
+    raised: bool = False
 
 
 async def invoke(
@@ -84,7 +86,7 @@ async def invoke(
     began = anyio.current_time()
     with anyio.CancelScope(deadline=began + seconds) as scope:
         ended = await _enter(tool, ctx, arguments, threads, available, whole=whole, keep=keep, late=late)
-    if scope.cancelled_caught or (scope.cancel_called and ended.outcome == "failed"):
+    if scope.cancelled_caught or (scope.cancel_called and ended.raised):
         ended = Ended("timed_out", f"Timed out after {seconds:.6g} seconds. {MAY_HAVE_RUN}")
     ended.seconds = anyio.current_time() - began
     return ended
@@ -125,10 +127,10 @@ def _failure(tool: Tool, error: BaseException) -> Ended:
     if isinstance(error, ToolError):
         return Ended("failed", as_content(error.content))
     if isinstance(error, SystemExit | KeyboardInterrupt):
-        return Ended("failed", "The tool tried to exit the process.")
+        return Ended("failed", "The tool tried to exit the process.", raised=True)
     # The text of an exception can hold secrets, so the model gets its class alone.
     _logger.warning("tool %s failed: %s", tool.name, type(error).__name__, exc_info=error)
-    return Ended("failed", f"The tool failed with {type(error).__name__}.")
+    return Ended("failed", f"The tool failed with {type(error).__name__}.", raised=True)
 
 
 def invoke_within(tool: Tool, ctx: RunContext[Any], arguments: dict[str, Any], transaction: Any) -> Ended:

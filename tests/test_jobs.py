@@ -12,7 +12,7 @@ from calls import World
 from runs import agent_for, until
 from scripted import reply, text, tool_use
 
-from agentkit import Journal, Tool, tool
+from agentkit import Journal, Tool, ToolError, tool
 from agentkit.events import ToolResult
 from agentkit.jobs import GRACE, Jobs
 from agentkit.rules import check_history
@@ -113,6 +113,33 @@ async def test_a_call_that_stops_within_the_grace_says_itself_how_it_ended(monke
     world = World([act], [tool_use("act")])
     (block,) = await world.run()
     assert block["content"].startswith("Timed out after 0.01 seconds. The outcome")
+
+
+@pytest.mark.parametrize("ends", ["deadline", "cancel"])
+async def test_a_call_that_is_told_to_stop_may_say_what_it_came_to(ends: str) -> None:
+    """In a ToolError, as in a result: these are its words for the model."""
+    entered = anyio.Event()
+
+    @tool(timeout=0.05 if ends == "deadline" else 60)
+    async def act() -> str:
+        """Says how far it came."""
+        entered.set()
+        try:
+            await anyio.sleep(60)
+        except anyio.get_cancelled_exc_class():
+            raise ToolError("Stopped after 17 rows.") from None
+        return "acted"
+
+    world = World([act], [tool_use("act")])
+    world.commit()
+    async with world.calls() as calls, anyio.create_task_group() as group:
+        group.start_soon(world.drain, calls)
+        if ends == "cancel":
+            await entered.wait()
+            await calls.aclose()
+            group.cancel_scope.cancel()
+    (block,) = world.answer()
+    assert block["content"] == "Stopped after 17 rows."
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -73,8 +73,10 @@ async def _rounds(job: dict[str, Any]) -> dict[str, Any]:
                     raise
                 await anyio.sleep(0.1)
                 result = await _to_the_end(agent, result, held)
-            if way == "task" and journal.is_live(journal.run(result.run_id)):
-                await anyio.sleep(0.1)  # it heeds no shield either: the end may just be written
+            if way == "task":  # which heeds no shield either: the end may just be written
+                with anyio.move_on_after(5):
+                    while journal.is_live(journal.run(result.run_id)):  # noqa: ASYNC110  no event tells of it
+                        await anyio.sleep(0.01)
             failures += _wrong(world, result, journal)
             world.forget_effects()
             counts.update(str(call.outcome) for call in result.tool_calls)

@@ -344,6 +344,14 @@ def dies(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
+async def one_dies(queue: Queue, owner: type, name: str) -> None:
+    """A worker looks, and dies when it comes to this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, dies)
+        with pytest.raises(KeyboardInterrupt):
+            await Clocks(queue, 1).look()
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize(("owner", "name"), [(Lease, "leave"), (Engine, "enqueue")])
 async def test_a_time_that_its_worker_died_over_comes_all_the_same(
@@ -353,10 +361,7 @@ async def test_a_time_that_its_worker_died_over_comes_all_the_same(
     title = f"died-{name}"
     await queue.schedule(title, DAILY, "And today?", session=title)
     hands.at(2026, 11, 28, 9, 0, 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, dies)
-        with pytest.raises(KeyboardInterrupt):
-            await Clocks(queue, 1).look()
+    await one_dies(queue, owner, name)
     clocks = Clocks(queue, 1)
     await clocks.look()  # while it may still be there
     assert [job.epoch for job in queue.jobs() if title in job.run_id] == ([1] if name == "enqueue" else [])
@@ -375,10 +380,7 @@ async def test_a_time_whose_worker_died_keeps_its_question(
     """Another question is that of the times to come."""
     await queue.schedule("asked", DAILY, "One?")
     hands.at(2026, 11, 28, 9, 0, 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(Lease, "leave", dies)
-        with pytest.raises(KeyboardInterrupt):
-            await Clocks(queue, 1).look()
+    await one_dies(queue, Lease, "leave")
     await queue.schedule("asked", DAILY, "Two?")
     monkeypatch.setattr(queue.journal, "_clock", lambda: time.time() + 60)
     await Clocks(queue).look()
@@ -432,10 +434,7 @@ async def test_who_dies_over_a_skip_leaves_it_to_the_next_one(
     await queue.schedule("half", DAILY, "And today?", session="half")
     before = await queue.submit("Yesterday?", session="half")
     hands.at(2026, 11, 28, 9, 0, 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(Lease, "release", dies)
-        with pytest.raises(KeyboardInterrupt):
-            await Clocks(queue, 1).look()
+    await one_dies(queue, Lease, "release")
     await queue.cancel(before)
     monkeypatch.setattr(queue.journal, "_clock", lambda: time.time() + 60)
     clocks = Clocks(queue)
