@@ -115,6 +115,21 @@ async def test_a_call_that_stops_within_the_grace_says_itself_how_it_ended(monke
     assert block["content"].startswith("Timed out after 0.01 seconds. The outcome")
 
 
+@pytest.mark.parametrize("raised", [OSError, SystemExit])
+async def test_what_a_tool_raises_over_its_deadline_is_no_failure_of_its_own(raised: type[BaseException]) -> None:
+    @tool(timeout=0.01)
+    async def act() -> str:
+        """Wraps what it is cancelled with."""
+        try:
+            await anyio.sleep(60)
+        except anyio.get_cancelled_exc_class() as error:
+            raise raised from error
+        return "acted"
+
+    (block,) = await World([act], [tool_use("act")]).run()
+    assert block["content"].startswith("Timed out after 0.01 seconds. The outcome")
+
+
 @pytest.mark.parametrize("ends", ["deadline", "cancel"])
 async def test_a_call_that_is_told_to_stop_may_say_what_it_came_to(ends: str) -> None:
     """In a ToolError, as in a result: these are its words for the model."""
