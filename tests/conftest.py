@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 import recordings as recorded
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from agentkit.retry import RetryBudget
 
@@ -28,6 +29,9 @@ settings.register_profile(
 settings.register_profile("ci", settings.get_profile("fast"), max_examples=500)
 settings.register_profile("long", settings.get_profile("fast"), max_examples=5000, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+if settings().derandomize:
+    # Hypothesis also draws the constants of each module that is imported so far: with xdist, others each time.
+    providers.is_local_module_file = lambda path: False  # type: ignore[assignment]
 
 _OURS = ("ANTHROPIC_", "AGENTKIT_", "COMETAPI_")
 
