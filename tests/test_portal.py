@@ -9,13 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
+from runs import portals
 
 from agentkit.errors import ConfigurationError
 from agentkit.portal import Portal
 
+of_others: list[threading.Thread] = []
+
 
 def portal_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "agentkit"]
+    return [thread for thread in portals() if thread not in of_others]
 
 
 @pytest.fixture
@@ -25,6 +28,7 @@ def portal() -> Portal:
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left(portal: Portal) -> object:
+    of_others[:] = portals()
     yield
     portal.close()
     assert portal_threads() == []
