@@ -6,11 +6,17 @@ import random
 import signal
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from fleet_runs import RUNS, Fleet, WorkerProcess, until
+import anyio
+from fleet_runs import ASKED, ASKS, PATIENCE, RUNS, Fleet, WorkerProcess, until
+
+from agentkit import ConfigurationError, allow, deny, edit
+from agentkit.call import Decision
+from agentkit.errors import RunBusy
 
 SPAN = 4.0  # seconds in which about all runs are still under way
 
@@ -52,7 +58,7 @@ def kill(fleet: Fleet, chance: random.Random, *, apart: bool = False, both: bool
 
 def kill_twice(fleet: Fleet, chance: random.Random) -> Round:
     """Kills both workers, then both of those that are started in their place."""
-    run_ids = _in_flight(fleet, apart=False)
+    run_ids = _in_flight(fleet)
     killed: list[float] = []
     for _ in range(2):
         time.sleep(chance.uniform(0, SPAN / 4))
@@ -68,15 +74,55 @@ def kill_twice(fleet: Fleet, chance: random.Random) -> Round:
     return Round(fleet.check(run_ids, known) + Counter(held=len(rows)), {"all ended": time.time() - killed[-1]})
 
 
+def decide(fleet: Fleet, chance: random.Random) -> Round:
+    """Each run parks for an approval, and two people decide on it at once, while workers are killed three times."""
+    run_ids = _in_flight(fleet, prompt=ASKS)
+    counts = Counter[str]()
+    kills = sorted(time.monotonic() + chance.uniform(0, 3 * SPAN) for _ in range(3))
+    give_up = time.monotonic() + PATIENCE
+    states: Counter[str] = Counter()
+    while states["end_turn"] < RUNS:
+        rows = fleet.rows(run_ids)
+        states = Counter(row["state"] for row in rows.values())
+        assert time.monotonic() < give_up, f"after {PATIENCE:.0f} seconds: {states}"
+        if kills and time.monotonic() > kills[0]:
+            kills.pop(0)
+            fleet.workers.pop(chance.randrange(2)).kill()
+            fleet.start(2)
+        for run_id, row in rows.items():
+            if row["state"] == "needs_approval":
+                counts["parked"] += 1
+                counts["decided"] += _decide(fleet, run_id, chance)
+        time.sleep(0.05)
+    fleet.ended(run_ids)
+    assert counts["decided"] == RUNS, f"{counts['decided']} decisions were taken of {RUNS} runs"
+    return Round(fleet.check(run_ids, {}) + counts)
+
+
+def _decide(fleet: Fleet, run_id: str, chance: random.Random) -> int:
+    """Two decisions at once; how many of them were taken."""
+
+    def takes(decision: Decision) -> bool:
+        try:
+            anyio.run(fleet.queue.go_on, run_id, {ASKED: decision})
+        except (RunBusy, ConfigurationError):
+            return False
+        return True
+
+    decisions = [allow(), deny("No."), edit({"amount": 7})]
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(takes, chance.sample(decisions, 2)))
+
+
 def _has_begun(fleet: Fleet, since: float, runs: int) -> bool:
     return len({told["run_id"] for told in fleet.told("began", since)}) >= runs
 
 
-def _in_flight(fleet: Fleet, *, apart: bool, concurrency: int = RUNS // 2) -> list[str]:
+def _in_flight(fleet: Fleet, *, apart: bool = False, concurrency: int = RUNS // 2, prompt: str = "Do it.") -> list[str]:
     """Two workers, and runs that both of them have begun."""
     fleet.start(2, apart=apart, concurrency=concurrency)
     fleet.serving()
-    run_ids = fleet.submit()
+    run_ids = fleet.submit(prompt=prompt)
     begun = set(run_ids)
     until(lambda: begun <= {told["run_id"] for told in fleet.told("began")}, "all runs are begun", seconds=60)
     return run_ids
@@ -146,7 +192,7 @@ def restart_database(fleet: Fleet, chance: random.Random, *, seconds: float = 1.
         chance: Draws when.
         seconds: How long it is away.
     """
-    run_ids = _in_flight(fleet, apart=False)
+    run_ids = _in_flight(fleet)
     time.sleep(chance.uniform(0, SPAN))
     at = time.time()
     fleet.postgres.stop("immediate")
@@ -162,7 +208,7 @@ def restart_database(fleet: Fleet, chance: random.Random, *, seconds: float = 1.
 
 def terminate(fleet: Fleet, chance: random.Random) -> Round:
     """Tells one of two workers to end, with 25 runs each; the other one ends them all."""
-    run_ids = _in_flight(fleet, apart=False)
+    run_ids = _in_flight(fleet)
     time.sleep(chance.uniform(0, SPAN))
     leaves = fleet.workers.pop(chance.randrange(2))
     at = leaves.send(signal.SIGTERM)

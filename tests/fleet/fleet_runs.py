@@ -34,8 +34,10 @@ from postgres_server import PostgresServer, psycopg, running
 WORKER = Path(__file__).with_name("fleet_worker.py")
 TEXT = "All done."
 TURNS = (("pay", "send", "look", "crawl"), ("charge", "book", "look"))
+ASKS = "Do it, and ask before you pay anything back."
+ASKED = "2:toolu_refund_2"
 CALLS = {f"{turn}:toolu_{name}_{turn}" for turn, names in enumerate(TURNS, 1) for name in names}
-UNDECLARED = {call for call in CALLS if any(name in call for name in ("pay", "crawl", "charge"))}
+UNDECLARED = {ASKED, *(call for call in CALLS if any(name in call for name in ("pay", "crawl", "charge")))}
 LOOKS = {call for call in CALLS if "look" in call}
 PATIENCE = 240.0
 RUNS = 50
@@ -45,7 +47,8 @@ def script(body: dict[str, Any]) -> Any:
     """Two turns of calls, then the answer; by what the history has, since several ask."""
     blocks = [block for message in body["messages"] for block in message["content"] if isinstance(block, dict)]
     answered = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
-    for turn, names in enumerate(TURNS, 1):
+    last = (*TURNS[-1], "refund") if ASKS in json.dumps(body["messages"][0]) else TURNS[-1]
+    for turn, names in enumerate((*TURNS[:-1], last), 1):
         ids = {name: f"toolu_{name}_{turn}" for name in names}
         if not answered & set(ids.values()):
             return reply(f"This is turn {turn}.", *(tool_use(name, id=id_, amount=turn) for name, id_ in ids.items()))
@@ -158,11 +161,11 @@ class Fleet:
                 worker.kill()
         self.workers.clear()
 
-    def submit(self, runs: int = RUNS) -> list[str]:
+    def submit(self, runs: int = RUNS, prompt: str = "Do it.") -> list[str]:
         """Puts runs on the queue; their ids."""
 
         async def submitted() -> list[str]:
-            return [await self.queue.submit("Do it.") for _ in range(runs)]
+            return [await self.queue.submit(prompt) for _ in range(runs)]
 
         return anyio.run(submitted)
 
@@ -234,7 +237,7 @@ class Fleet:
                 marks[mark["run"]].append(mark)
         counts = Counter(runs=len(run_ids))
         rows = self.rows(run_ids)
-        ends = Counter(told["run_id"] for told in self.told("ended") if told["run_id"] in rows)
+        ends = Counter((told["run_id"], told["detail"]) for told in self.told("ended") if told["run_id"] in rows)
         assert max(ends.values()) == 1, f"runs have ended {max(ends.values())} times: {ends.most_common(3)}"
         for run_id, log in self.logs(run_ids).items():
             assert rows[run_id]["state"] == "end_turn", f"run {run_id} ended as {rows[run_id]}"
@@ -248,12 +251,17 @@ class Fleet:
 def check_calls(run_id: str, log: Transcript, effects: list[dict[str, Any]], most: int) -> Counter[str]:
     """What must hold of the calls of one run."""
     left, outcomes = left_behind(log)
-    assert set(outcomes) == CALLS, f"run {run_id}: {outcomes}"
+    asks = ASKS in json.dumps(log.messages()[0])
+    assert set(outcomes) == CALLS | ({ASKED} if asks else set()), f"run {run_id}: {outcomes}"
+    if asks:
+        check_what_was_decided(run_id, log, outcomes[ASKED], [one["amount"] for one in effects if one["call"] == ASKED])
     happened = Counter(effect["call"] for effect in effects)
     keys = {(effect["call"], effect["key"]) for effect in effects}
     assert len(keys) == len(happened), f"run {run_id}: a call ran under two keys"
     for call, outcome in outcomes.items():
         about = f"run {run_id}: {call}, {outcome}, {happened[call]} effects, left {call in left}"
+        if call == ASKED and outcome == "denied":
+            continue
         assert outcome in ("done", "unknown"), about
         assert outcome == "done" or call in left, f"{about}: its outcome was known"
         assert outcome == "unknown" or call not in left & UNDECLARED, f"{about}: nobody can know that"
@@ -264,6 +272,16 @@ def check_calls(run_id: str, log: Transcript, effects: list[dict[str, Any]], mos
     assert told == unknown, f"run {run_id}: the model is told of {told} unknown outcomes, and there are {unknown}"
     again = sum(number - 1 for number in happened.values())
     return Counter(effects=len(effects), again=again, unknown=unknown, ended=1)
+
+
+def check_what_was_decided(run_id: str, log: Transcript, outcome: str, paid: list[int]) -> None:
+    """One decision was taken, and the call did what it says, or nothing."""
+    taken = [entry for entry in log.entries if entry["entry"] == "decision"]
+    about = f"run {run_id}: {taken}, {outcome}, paid {paid}"
+    assert len(taken) == 1, about
+    assert (taken[0]["action"] == "deny") == (outcome == "denied"), about
+    assert outcome != "denied" or not paid, about
+    assert set(paid) <= {(taken[0]["input"] or {"amount": 2})["amount"]}, about
 
 
 def left_behind(log: Transcript) -> tuple[set[str], dict[str, str]]:

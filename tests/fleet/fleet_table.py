@@ -17,11 +17,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fleet_rounds import Round, kill, kill_twice, restart_database, stop_past_its_lease, terminate
+from fleet_rounds import Round, decide, kill, kill_twice, restart_database, stop_past_its_lease, terminate
 from fleet_runs import Fleet, fleet
 
 Play = Callable[[Fleet, random.Random], Round]
-COLUMNS = ("runs", "held", "ended", "unknown", "effects", "again", "late", "given back")
+COLUMNS = ("runs", "held", "ended", "unknown", "effects", "again", "late", "given back", "decided")
 
 
 def rounds(n: int) -> list[tuple[str, Play, int]]:
@@ -35,6 +35,7 @@ def rounds(n: int) -> list[tuple[str, Play, int]]:
         ("database away for 1 s", restart_database, few),
         ("database away for 20 s", partial(restart_database, seconds=20), few),
         ("killed, two machines", partial(kill, apart=True), n),
+        ("decided, 3 kills each", decide, few),
         ("stopped past its lease", stop_past_its_lease, few),
     ]
 

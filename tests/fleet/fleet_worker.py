@@ -49,6 +49,7 @@ class World:
 
     def mark(self, what: str, ctx: RunContext[Any]) -> None:
         about = {"run": ctx.run_id, "call": ctx.call_id, "key": ctx.idempotency_key, "attempt": ctx.attempt}
+        about["amount"] = ctx.input["amount"]
         self.write("marks.jsonl", {"what": what, **about})
 
     def has(self, key: str) -> bool:
@@ -65,7 +66,7 @@ class World:
         return f"{ctx.tool_name}: done"
 
     def tools(self) -> list[Tool]:
-        """One of each kind; `pay`, `crawl` and `charge` declare nothing."""
+        """One of each kind; `pay`, `crawl`, `charge` and `refund` declare nothing."""
 
         def was_booked(ctx: RunContext[Any], arguments: dict[str, Any]) -> str:
             if self.has(ctx.idempotency_key):
@@ -90,6 +91,11 @@ class World:
             self.mark("effect", ctx)
             return "charge: done"
 
+        @tool(needs_approval=True)
+        async def refund(ctx: RunContext[Any], amount: int) -> str:
+            """Pays back."""
+            return await self.act(ctx, 0.4)
+
         @tool(idempotent=True)
         async def send(ctx: RunContext[Any], amount: int) -> str:
             """Sends."""
@@ -106,7 +112,7 @@ class World:
             await anyio.sleep(0.2 * random.random())
             return f"saw {amount}"
 
-        return [pay, crawl, charge, send, book, look]
+        return [pay, crawl, charge, refund, send, book, look]
 
 
 async def serve(job: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("dbos", reason="dbos is not installed", exc_type=ImportError)
 
-from fleet_rounds import kill, restart_database, stop_past_its_lease, terminate
+from fleet_rounds import decide, kill, restart_database, stop_past_its_lease, terminate
 from fleet_runs import Fleet, fleet
 
 pytestmark = pytest.mark.slow
@@ -52,3 +52,9 @@ def test_a_worker_is_killed_on_another_machine(world: Fleet) -> None:
 @pytest.mark.slow
 def test_C15_a_worker_that_was_stopped_past_its_lease_does_nothing_to_its_runs(world: Fleet) -> None:
     assert stop_past_its_lease(world, random.Random(1)).counts["held"] > 0
+
+
+@pytest.mark.slow
+def test_what_parks_is_decided_once_while_workers_are_killed(world: Fleet) -> None:
+    counts = decide(world, random.Random(1)).counts
+    assert (counts["decided"], counts["ended"]) == (50, 50)
