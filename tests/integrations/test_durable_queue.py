@@ -159,6 +159,27 @@ async def test_what_is_cancelled_in_the_journal_alone_has_ended(shared: Queue) -
 
 
 @pytest.mark.anyio
+async def test_what_its_worker_gives_back_at_that_moment_has_not_ended(
+    shared: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = await shared.submit("Anybody?")
+    shared.journal.cancel(run_id)
+
+    def gives_back(*given: Any) -> list[Any]:
+        monkeypatch.undo()
+        transcript = shared.journal.load(run_id)
+        transcript.begin(run_id, None, asks=transcript.asked)
+        shared.journal.enqueue(transcript, "unserved")
+        return []
+
+    monkeypatch.setattr(shared.engine, "jobs_of", gives_back)
+    with anyio.move_on_after(0.6) as waited:
+        await shared.ended(run_id)
+    assert waited.cancelled_caught
+    assert shared.journal.run(run_id).state == "queued"
+
+
+@pytest.mark.anyio
 async def test_a_run_whose_name_begins_as_anothers_is_another_one(shared: Queue) -> None:
     for run_id in ("order", "order-7", "order%", "order_"):
         await shared.submit(run_id, run_id=run_id)

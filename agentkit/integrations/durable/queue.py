@@ -102,7 +102,7 @@ class Queue:
         looks = 0
         while True:
             row = await to_thread.run_sync(self.journal.run, run_id)
-            if row.state not in GOES_ON and not await to_thread.run_sync(self._is_given_back, row):
+            if row.state not in GOES_ON and await to_thread.run_sync(self._rests, row):
                 return row
             looks += 1
             if looks % _CHECKS_AT == 0:
@@ -173,9 +173,12 @@ class Queue:
         with suppress(RunBusy):  # then its worker ends it
             self.journal.cancel(run_id)
 
-    def _is_given_back(self, row: RunRow) -> bool:
-        """Whether a run may have no end yet, though it says so: its worker may put it on the queue again."""
-        return row.state in ("error", "cancelled") and bool(self.engine.jobs_of({row.run_id}, ["PENDING"]))
+    def _rests(self, row: RunRow) -> bool:
+        """Whether a run has ended as it says: its worker may put one that failed or was cut off on the queue again."""
+        if row.state not in ("error", "cancelled"):
+            return True
+        # The row is read again, since that may have happened before the look at its job.
+        return not self.engine.jobs_of({row.run_id}, ["PENDING"]) and self.journal.run(row.run_id) == row
 
     def _check(self, row: RunRow) -> None:
         if not self.journal.is_live(row) and not self._underway(row.run_id):
