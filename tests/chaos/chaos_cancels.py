@@ -64,15 +64,7 @@ async def _rounds(job: dict[str, Any]) -> dict[str, Any]:
             if took is not None:
                 seconds.append(took)
                 counts[way] += 1
-            try:
-                result = await _to_the_end(agent, result, held)
-            except RunBusy:
-                if (
-                    way != "task"
-                ):  # asyncio's own cancel leaves the thread that took the run up, and that ends meanwhile
-                    raise
-                await anyio.sleep(0.1)
-                result = await _to_the_end(agent, result, held)
+            result = await _to_the_end(agent, result, held, patience=5 if way == "task" else 0)
             if way == "task":  # which heeds no shield either: the end may just be written
                 with anyio.move_on_after(5):
                     while journal.is_live(journal.run(result.run_id)):  # noqa: ASYNC110  no event tells of it
@@ -155,8 +147,22 @@ async def _watch(run: Run, began: list[float], leaves_at: int | None) -> None:
             at += 1
 
 
-async def _to_the_end(agent: Agent, result: RunResult | None, held: RunResult | None) -> RunResult:
-    """Resumes what was cancelled, by its id: what the journal has is what counts."""
+async def _to_the_end(agent: Agent, result: RunResult | None, held: RunResult | None, *, patience: float) -> RunResult:
+    """Resumes what was cancelled, by its id: what the journal has is what counts.
+
+    asyncio's own cancel leaves the thread that takes a run up, so that may be busy for a while: `patience` is how long.
+    """
+    give_up = anyio.current_time() + patience
+    while True:
+        try:
+            return await _resumed(agent, result, held)
+        except RunBusy:
+            if anyio.current_time() > give_up:
+                raise
+        await anyio.sleep(0.01)
+
+
+async def _resumed(agent: Agent, result: RunResult | None, held: RunResult | None) -> RunResult:
     earlier = result or held
     if earlier is None:  # cancelled before it had begun
         result = await agent.run(QUESTION)

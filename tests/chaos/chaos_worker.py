@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -43,12 +44,14 @@ class World:
         job: `folder`, `url`, `point`, `signal`, `result`, `waits_for`, `lease_seconds`…: see `work`.
         reached: How often each point was reached.
         is_paid: Set once the result of `pay` is stored.
+        writing: Held while SQLite writes.
     """
 
     job: dict[str, Any]
     reached: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_paid: threading.Event = field(default_factory=threading.Event)
+    writing: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
     def reach(self, point: str) -> None:
         """Dies, or stops, where this is the point."""
@@ -58,8 +61,13 @@ class World:
             self.reached[point] += 1
             name, _, number = self.job.get("point", "").partition("#")
             if name == point and self.reached[point] == int(number or 1):
-                os.kill(os.getpid(), getattr(signal, self.job.get("signal", "SIGKILL")))
-                time.sleep(0.05)  # another thread may get the signal, and this one is to come no further
+                # To this thread: another one would get it a moment later, and this one is to come no further.
+                signal.pthread_kill(threading.get_ident(), getattr(signal, self.job.get("signal", "SIGKILL")))
+
+    def reach_in_a_tool(self, point: str) -> None:
+        """Dies there, or stops where its lease is not just being renewed: SQLite would keep all others from writing."""
+        with self.writing if self.job.get("signal") == "SIGSTOP" else nullcontext():
+            self.reach(point)
 
     def effects(self) -> list[dict[str, Any]]:
         """What has happened, in all processes."""
@@ -72,7 +80,7 @@ class World:
 
     def act(self, ctx: RunContext[Any]) -> str:
         """An effect in another system, which knows each by its key."""
-        self.reach(f"enter {ctx.tool_name}")
+        self.reach_in_a_tool(f"enter {ctx.tool_name}")
         about = {"run": ctx.run_id, "call": ctx.call_id, "key": ctx.idempotency_key, "pid": os.getpid()}
         file = os.open(Path(self.job["folder"], "effects.jsonl"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
@@ -80,7 +88,7 @@ class World:
             os.fsync(file)
         finally:
             os.close(file)
-        self.reach(f"effect {ctx.tool_name}")
+        self.reach_in_a_tool(f"effect {ctx.tool_name}")
         return f"{ctx.tool_name}: done"
 
     def pause(self) -> float:
@@ -144,6 +152,7 @@ class DyingStore(SqliteStore):
         self._world = world
         self._kinds: set[str] = set()
         super().__init__(Path(world.job["folder"], "runs.db"))
+        world.writing = self._lock
 
     def claim(self, row: RunRow, lines: Lines, *, dead: str | None = None) -> int:
         self._reach("before", kinds := kinds_of(row, lines))

@@ -40,6 +40,7 @@ CALLS = {f"{turn}:toolu_{name}_{turn}" for turn, names in enumerate(TURNS, 1) fo
 UNDECLARED = {ASKED, *(call for call in CALLS if any(name in call for name in ("pay", "crawl", "charge")))}
 LOOKS = {call for call in CALLS if "look" in call}
 PATIENCE = 240.0
+GRACE = 60  # seconds that calls have when a worker is told to end: more than any takes on a slow machine
 RUNS = 50
 
 
@@ -85,7 +86,7 @@ class WorkerProcess:
 
     def wait(self) -> int:
         """Waits for its end; the exit code."""
-        code = self.process.wait(60)
+        code = self.process.wait(2 * GRACE)
         assert self.process.stdin
         self.process.stdin.close()
         return code
@@ -110,21 +111,20 @@ class Fleet:
     workers: list[WorkerProcess] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
-    def start(self, workers: int, *, apart: bool = False, concurrency: int = RUNS // 2, grace: float = 15) -> None:
+    def start(self, workers: int, *, apart: bool = False, concurrency: int = RUNS // 2) -> None:
         """Starts workers until there are so many.
 
         Args:
             workers: How many there are then.
             apart: Whether each is to believe that it is alone on its machine.
             concurrency: Runs that each has at a time.
-            grace: Seconds that calls have when one is stopped.
         """
         if any(bool(worker.machine) != apart for worker in self.workers):
             self.stop()
         while len(self.workers) < workers:
             machine = f"machine {next(self.numbers)}" if apart else ""
             job = {"journal": self.postgres.url(), "url": self.model, "folder": str(self.folder), "machine": machine}
-            job |= {"concurrency": concurrency, "grace": grace}
+            job |= {"concurrency": concurrency, "grace": GRACE}
             environment = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
             environment["AGENTKIT_HOME"] = str(self.folder / "home")
             with (self.folder / "errors.txt").open("ab") as errors:

@@ -3,6 +3,9 @@
 In the process the code of the one function that differs is put in place, and then only the tests that reach the changed
 lines run, those that found other mutants of the function first, until one fails. What differs outside of functions
 (defaults, constants, decorators) needs modules that are imported anew: such a mutant gets a new interpreter.
+
+The tests that are known to find mutants run first, for all of them: what each of the others reaches is measured only if
+a mutant is left.
 """
 
 from __future__ import annotations
@@ -66,7 +69,8 @@ class Runs:
         tell: Called with each verdict.
         keep: Called when the tests are measured.
         longest: Seconds of the processor that the tests of one mutant may take, as they are without it.
-        known: Tests that have killed a mutant before.
+        killers: Tests that have killed many mutants before.
+        known: Which test has killed a mutant before.
         measured: What is known of the tests, for each state of their file and of the modules; it is brought up to date.
     """
 
@@ -76,12 +80,13 @@ class Runs:
     tell: Callable[[Verdict], None]
     keep: Callable[[], None]
     longest: float = 10.0
+    killers: Sequence[str] = ()
     known: dict[str, str] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     items: dict[str, pytest.Item] = field(default_factory=dict, init=False)
     seconds: dict[str, float] = field(default_factory=dict, init=False)
     work: dict[str, float] = field(default_factory=dict, init=False)  # seconds of the processor
-    failed: list[str] = field(default_factory=list, init=False)
+    failed: set[str] = field(default_factory=set, init=False)
     reached: dict[str, dict[int, set[str]]] = field(default_factory=dict, init=False)
     found: dict[tuple[str, str], Counter[str]] = field(default_factory=lambda: defaultdict(Counter), init=False)
     last_failed: bool = field(default=False, init=False)
@@ -93,29 +98,37 @@ class Runs:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Runs the tests once as they are, and then for the mutants."""
         self.items = {item.nodeid: item for item in session.items}
-        began = time.monotonic()
-        self._measure()
-        print(f"{len(self.items)} tests, measured in {time.monotonic() - began:.0f} s", flush=True)
-        self.keep()
-        if self.failed:
-            print(f"left out, as they fail without a mutant: {', '.join(self.failed)}", flush=True)
-        self._run_all()
+        known = set(map(_on_any_loop, self.killers))
+        killers = [name for name in self.items if _on_any_loop(name) in known]
+        left: Sequence[Mutant] = self.mutants
+        for names in filter(None, (killers, list(self.items))):
+            if not left:
+                break
+            began = time.monotonic()
+            self._measure(names)
+            print(f"{len(names)} tests, measured in {time.monotonic() - began:.0f} s", flush=True)
+            self.keep()
+            if self.failed:
+                print(f"left out, as they fail without a mutant: {', '.join(sorted(self.failed))}", flush=True)
+            left = self._run_all(left, is_last=names is not killers)
         return True
 
-    def _measure(self) -> None:
+    def _measure(self, names: Sequence[str]) -> None:
         """How long each test takes, and which lines it reaches: anew where something has changed."""
         state = f"{_digest(*sorted(Path(_path('step')).parent.rglob('*.py')))} {len(self.modules)}"
         files = {name: name.partition("::")[0] for name in self.items}
         states = {file: f"{state} {_digest(Path(file))}" for file in set(files.values())}
         for file in [one for one, known in self.measured.items() if known["state"] != states.get(one)]:
             del self.measured[file]
-        names = [name for name, file in files.items() if file not in self.measured]
+        names = [name for name in names if name not in self.measured.get(files[name], {"tests": {}})["tests"]]
         found: dict[str, Any] = {}
-        shares = [names[at :: self.processes] for at in range(self.processes)]
-        for work in _forked([_Work(self._measured, share) for share in shares if share], self.processes):
-            if work.answer is None or "error" in work.answer:
-                raise RuntimeError(f"the tests as they are: {work.status}, {(work.answer or {}).get('error')}")
-            found |= work.answer
+        for _ in range(2):  # who fails is asked again: the machine may have been busy
+            left = [name for name in names if name not in found or found[name]["failed"]]
+            shares = [left[at :: self.processes] for at in range(self.processes)]
+            for work in _forked([_Work(self._measured, share) for share in shares if share], self.processes):
+                if work.answer is None or "error" in work.answer:
+                    raise RuntimeError(f"the tests as they are: {work.status}, {(work.answer or {}).get('error')}")
+                found |= work.answer
         for name, about in found.items():
             file = files[name]
             self.measured.setdefault(file, {"state": states[file], "tests": {}})["tests"][name] = about
@@ -125,7 +138,7 @@ class Runs:
 
     def _take_in(self, name: str, seconds: float, work: float, failed: bool, lines: dict[str, list[int]]) -> None:
         self.seconds[name], self.work[name] = seconds, work
-        self.failed += [name] if failed else []
+        self.failed |= {name} if failed else set()
         for module, reached in lines.items():
             for line in reached:
                 self.reached.setdefault(module, {}).setdefault(line, set()).add(name)
@@ -150,8 +163,10 @@ class Runs:
                     found[name]["lines"].setdefault(module, []).append(line)
         return found
 
-    def _run_all(self) -> None:
-        works = [_Work(self._killer, mutant) for mutant in self.mutants]
+    def _run_all(self, mutants: Sequence[Mutant], *, is_last: bool) -> list[Mutant]:
+        """Tells of each that is killed, of those that survive in the last round alone; gives these."""
+        survived = []
+        works = [_Work(self._killer, mutant) for mutant in mutants]
         for work in _forked(works, self.processes):
             mutant, answer = work.given, work.answer or {}
             killer = answer.get("killer")
@@ -161,7 +176,10 @@ class Runs:
                 killer = "time limit" if work.status == -signal.SIGALRM else f"status {work.status}"
             elif killer in self.items:
                 self.found[mutant.module, mutant.function][killer] += 1
-            self.tell(Verdict(mutant, killer, work.seconds, len(self._tests(mutant))))
+            survived += [mutant] if killer is None else []
+            if killer or is_last:
+                self.tell(Verdict(mutant, killer, work.seconds, len(self._tests(mutant))))
+        return survived
 
     def _killer(self, mutant: Mutant) -> dict[str, str | None]:
         """Runs in a process of its own."""
@@ -256,6 +274,11 @@ def _do(work: _Work, folder: str) -> None:
         os.rename(Path(folder, "answer"), Path(folder, "answer.json"))
     finally:
         os._exit(0)
+
+
+def _on_any_loop(name: str) -> str:
+    """A test's name, whichever of the event loops is not slow."""
+    return name.replace("[trio", "[asyncio")
 
 
 def _mirrors(mutant: Mutant) -> tuple[str, str]:

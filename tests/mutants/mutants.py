@@ -34,6 +34,7 @@ policy/test_policy_injection.py
 """
 _LEFT_OUT = {"test_journal_killed.py"}
 _MEMORY = ROOT / ".pytest_cache" / "mutants.json"
+_KILLERS = HERE / "killers.txt"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10, help="of the processor for the tests of one mutant; 10")
     parser.add_argument("--match", default="", help="only mutants whose description has this text")
     parser.add_argument("--left", action="store_true", help="only mutants that no test has killed so far")
+    parser.add_argument("--write", action="store_true", help="write into killers.txt which tests have killed one")
     given = parser.parse_args(arguments)
     began = time.monotonic()
     mutants = [mutant for module in given.modules for mutant in mutants_of(ROOT / "agentkit" / f"{module}.py")]
@@ -60,6 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{len(mutants)} mutants, {len(listed)} of them listed as equivalent; {len(tried)} are tried", flush=True)
     verdicts = _run(tried, given.processes, given.seconds)
     _print_table(mutants, listed, verdicts)
+    if given.write:
+        _write_killers(
+            verdicts, instead=len(tried) + len(listed) == len(mutants) and set(given.modules) == set(MODULES)
+        )
     survived = [str(one.mutant) for one in verdicts if one.killer is None]
     for title, texts in (("survived", survived), ("listed as equivalent, and not there", gone)):
         if texts:
@@ -93,7 +99,8 @@ def _run(mutants: list[Mutant], processes: int, seconds: float) -> list[Verdict]
     files = sorted(
         {str(path) for glob in TESTS.split() for path in HERE.parent.glob(glob) if path.name not in _LEFT_OUT}
     )
-    runs = Runs(mutants, MODULES, processes, tell, keep, seconds, memory["killers"], memory["measured"])
+    killers = _KILLERS.read_text("utf-8").splitlines()
+    runs = Runs(mutants, MODULES, processes, tell, keep, seconds, killers, memory["killers"], memory["measured"])
     # Without pytest-timeout, which would put its own alarm in the place of the one that ends a mutant.
     options = ["-s", "-m", "not slow", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "timeout=0"]
     pytest.main([*options, f"--rootdir={ROOT}", *files], plugins=[runs])
@@ -107,6 +114,13 @@ def _memory() -> dict[str, dict[str, Any]]:
         return {"killers": {}, "measured": {}}
     memory: dict[str, dict[str, Any]] = json.loads(_MEMORY.read_text("utf-8"))
     return memory
+
+
+def _write_killers(verdicts: list[Verdict], *, instead: bool) -> None:
+    """Which tests have killed a mutant, in the place of those that are known or besides them."""
+    killers = {one.killer for one in verdicts if one.killer and "::" in one.killer}
+    known = set() if instead else set(_KILLERS.read_text("utf-8").splitlines())
+    _KILLERS.write_text("".join(f"{name}\n" for name in sorted(killers | known)), "utf-8")
 
 
 def _print_table(mutants: list[Mutant], listed: dict[Mutant, str], verdicts: list[Verdict]) -> None:
