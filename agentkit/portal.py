@@ -41,11 +41,12 @@ class Portal:
             finally:
                 ended.set()
 
-        future: Future[T] = self._open().start_task_soon(run)
+        future: Future[T] | None = None
         try:
+            future = self._open().start_task_soon(run)
             return future.result()
         except BaseException:
-            if future.cancel():
+            if future and future.cancel():
                 ended.wait(timeout=10)  # so that what it was doing is written down
             raise
 

@@ -63,13 +63,17 @@ def stopped() -> Iterator[None]:
     """The clock of the running event loop stands still, but for jumps."""
     if trio.lowlevel.in_trio_run():
         CLOCK.rate = 0
-        yield
-        CLOCK.rate = 1
+        try:
+            yield
+        finally:
+            CLOCK.rate = 1
     else:
         time = _loop_time()
         time.stop()
-        yield
-        time.go_on()
+        try:
+            yield
+        finally:
+            time.go_on()
 
 
 async def settle() -> None:

@@ -159,7 +159,7 @@ async def test_an_error_reply_as_it_is() -> None:
             client_for("own", server.url) as client,
             client.endpoint.open("POST", "/v1/messages", {}, any_status=True) as reply,
         ):
-            assert (reply.status, b"invalid_request_error" in await reply.body(1.0)) == (400, True)
+            assert (reply.status, b"invalid_request_error" in await reply.body(30.0)) == (400, True)
 
 
 async def test_a_slow_stream_is_read_to_its_end_but_not_for_ever() -> None:

@@ -20,7 +20,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "coding_agent.py"
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     given = {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_URL"))}
     command = [sys.executable, str(EXAMPLE), *arguments]
-    return subprocess.run(command, env={**given, **environment}, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env={**given, **environment}, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "data_analyst.py"
 def test_the_data_analyst_answers_from_the_data_and_draws_them(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_URL"))}
     command = [sys.executable, str(EXAMPLE), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     months: Counter[str] = Counter()
     with (tmp_path / "visits.csv").open() as file:

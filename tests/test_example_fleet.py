@@ -36,7 +36,7 @@ def states(folder: Path) -> list[str]:
 
 def test_two_workers_answer_all_and_the_table_fits_a_terminal(tmp_path: Path) -> None:
     with start(tmp_path, "--runs", "6", "--workers", "2") as process:
-        printed, told = process.communicate(timeout=120)
+        printed, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
     assert states(tmp_path) == ["end_turn"] * 6
     rows = ROW.findall(printed)
@@ -53,7 +53,7 @@ def test_what_is_not_finished_when_it_is_stopped_stays_on_the_queue(tmp_path: Pa
         assert process.stdout.readline().startswith("3 runs are on the queue research")
         assert "agentkit worker" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "stays on the queue" in told
     assert states(tmp_path) == ["queued"] * 3

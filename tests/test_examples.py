@@ -29,7 +29,7 @@ def environment() -> Iterator[dict[str, str]]:
 
 
 def run(*command: str, environment: dict[str, str]) -> str:
-    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -84,21 +84,16 @@ def test_cometapi_streams_with_a_tool_and_shows_its_usage() -> None:
 @pytest.fixture
 def backend(environment: dict[str, str]) -> Iterator[str]:
     """The backend, as uvicorn serves it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "examples.backend:app", "--port", str(port), "--log-level", "warning"]
-    server = subprocess.Popen(command, env=environment, cwd=EXAMPLES.parent)
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # who connects before it serves waits
+        fd = listener.fileno()
+        command = [sys.executable, "-m", "uvicorn", "examples.backend:app", "--fd", str(fd), "--log-level", "warning"]
+        server = subprocess.Popen(command, env=environment, cwd=EXAMPLES.parent, pass_fds=[fd])
+        port = listener.getsockname()[1]
     try:
-        for _ in range(1200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.wait(timeout=60)
 
 
 def events_of(answer: httpx.Response) -> list[tuple[str, dict[str, object]]]:
@@ -109,7 +104,7 @@ def events_of(answer: httpx.Response) -> list[tuple[str, dict[str, object]]]:
 def test_backend_streams_and_remembers(backend: str) -> None:
     for question, answer in [("What is 6 * 7?", "42"), ("What is 6 * 8?", "48")]:
         body = {"user": "ada", "question": question}
-        events = events_of(httpx.post(f"{backend}/ask", json=body, timeout=30))
+        events = events_of(httpx.post(f"{backend}/ask", json=body, timeout=120))
         names = [name for name, _ in events]
         assert "text_delta" in names
         assert names[-1] == "run_end"
@@ -147,7 +142,7 @@ def refunds_until_it_ends(folder: Path, delays: Iterator[float]) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("growth", [3.0, 1.3])
+@pytest.mark.parametrize("growth", [3.0, 1.6])
 def test_durable_refund_pays_once_whenever_it_is_killed(growth: float, tmp_path: Path) -> None:
     folder = tmp_path / "refunds"
     folder.mkdir()

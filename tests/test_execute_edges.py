@@ -221,7 +221,7 @@ async def test_verify_is_told_how_long_it_has() -> None:
     told: list[float] = []
 
     async def verify(ctx: RunContext[None], arguments: dict[str, Any]) -> str:
-        told.append((ctx.deadline or 0.0) - anyio.current_time())
+        told.extend((ctx.deadline or 0.0, anyio.current_time()))
         return "paid before"
 
     @tool(verify=verify, timeout=7.0)
@@ -232,9 +232,11 @@ async def test_verify_is_told_how_long_it_has() -> None:
     world = World([pay], [tool_use("pay")])
     world.commit()
     world.transcript.start(world.transcript.unended()[0], tool=pay.digest)
+    began = anyio.current_time()
     await world.carry_out()
     assert world.outcomes == ["done"]
-    assert 5.0 < told[0] <= 7.0
+    deadline, entered = told
+    assert began + 7 <= deadline <= entered + 7
 
 
 @pytest.mark.parametrize("fails", [True, False])
@@ -384,4 +386,4 @@ async def test_a_transactional_call_has_begun_and_ended_only_if_it_is_written(fa
     assert [type(event) for event in world.events] == ([ToolCall, ToolResult] if not fails else [ToolCall])
     assert world.transcript.calls["1:toolu_1"].state == ("started" if fails else "ended"), "nothing of it has happened"
     assert [(ctx.attempt, ctx.call_id) for ctx in told] == ([] if fails == "before" else [(1, "1:toolu_1")])
-    assert all(5.0 < ctx.deadline - began < 9.0 for ctx in told)
+    assert all(began + 7 <= ctx.deadline <= anyio.current_time() + 7 for ctx in told)

@@ -139,7 +139,7 @@ def test_X20_also_when_the_event_loop_and_the_journal_are_closed(backend: str, c
         if "AnyIO" in thread.name or "Trio" in thread.name or "trio" in thread.name:
             thread.join(0.5)
     again = Journal(tmp_path / "runs.db")
-    for _ in range(500):
+    for _ in range(3000):
         if orphans := again.orphans(run_id):
             break
         threading.Event().wait(0.01)

@@ -35,7 +35,7 @@ async def judged(world: World, *policies: Policy, approve: Any = None) -> None:
     world.commit()
     async with world.calls() as calls:
         calls._policies, calls._approve = policies, approve
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await world.drain(calls)
 
 

@@ -101,7 +101,7 @@ async def test_X7_the_text_of_an_exception_is_logged_and_never_shown(
     assert result["content"] == "The tool failed with LookupError."
     assert result["is_error"] is True
     assert SECRET not in str(world.transcript.dump()) + str(world.events)
-    (record,) = caplog.records
+    (record,) = [record for record in caplog.records if record.name == "agentkit.tools"]
     assert record.getMessage() == "tool fail failed: LookupError"
     assert record.exc_info is not None
     assert str(record.exc_info[1]) == SECRET

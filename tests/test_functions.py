@@ -76,7 +76,7 @@ async def test_stop_iteration_in_a_thread() -> None:
     def stops() -> Any:
         return next(iter([]))
 
-    with pytest.raises((RuntimeError, StopIteration)), anyio.fail_after(5):
+    with pytest.raises((RuntimeError, StopIteration)), anyio.fail_after(30):
         await Run()(stops)
 
 

@@ -26,7 +26,7 @@ class Left:
 
     def __call__(self) -> Any:
         self.entered.set()
-        assert self.free.wait(5)
+        assert self.free.wait(30)
         return self.act()
 
     def late(self, came: Any) -> None:
@@ -92,7 +92,7 @@ def test_X20_also_when_the_event_loop_is_gone(backend: str) -> None:
 
     left.act = act
     left.free.set()
-    assert left.told.wait(5)
+    assert left.told.wait(30)
     assert (left.came, left.progress) == (["paid"], [])
 
 

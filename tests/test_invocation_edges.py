@@ -319,8 +319,8 @@ async def test_what_a_transactional_tool_raised_is_logged_and_undone(
         ("failed", "The tool failed with OSError."),
     ]
     assert db.execute("SELECT who FROM paid").fetchall() == [("Ann",)]
-    assert all(0 < one.seconds < 2 for one in ended.values())
-    (record,) = caplog.records
+    assert all(0 < one.seconds < 20 for one in ended.values())
+    (record,) = [record for record in caplog.records if record.name == "agentkit.tools"]
     assert (record.getMessage(), record.exc_info is None) == ("tool pay failed: OSError", False)
     db.close()
 
@@ -350,7 +350,8 @@ async def test_nothing_failed_where_nobody_can_be_asked(caplog: pytest.LogCaptur
     world.commit()
     world.transcript.start(world.transcript.unended()[0], tool=made.digest)
     await world.carry_out()
-    assert (world.outcomes, caplog.records) == (["unknown"], [])
+    assert world.outcomes == ["unknown"]
+    assert [record for record in caplog.records if record.name == "agentkit.tools"] == []
 
 
 async def test_an_async_function_does_not_wait_for_a_thread() -> None:
@@ -358,7 +359,7 @@ async def test_an_async_function_does_not_wait_for_a_thread() -> None:
         return given + 1
 
     threads = anyio.CapacityLimiter(1)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with threads:
             assert await answer_of(approve, 3, threads=threads) == 4
         assert await answer_of(lambda given: given + 1, 3, threads=threads) == 4

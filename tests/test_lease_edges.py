@@ -237,7 +237,7 @@ class Gate:
 
     def __call__(self, durable: bool, lines: Any) -> bool:
         self.reached.set()
-        assert self.open.wait(5)
+        assert self.open.wait(30)
         return False
 
 

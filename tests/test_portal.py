@@ -87,7 +87,7 @@ def test_ctrl_c_cancels_the_function_and_waits_for_its_cleanup(portal: Portal) -
     async def work() -> None:
         try:
             steps.append("began")
-            threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
             await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import recordings as recorded
+from clock import BACKENDS, stopped
 from scripted import Raw, ScriptedServer
 from sending import QUICK, asked, client_for, send
 
@@ -151,6 +152,7 @@ async def replayed(client: Client, exchange: Exchange, requests: list[Any]) -> s
 
 
 @pytest.mark.slow
+@BACKENDS
 async def test_every_successful_exchange_is_accepted() -> None:
     counts: Counter[str] = Counter()
     wrong: list[str] = []
@@ -160,7 +162,8 @@ async def test_every_successful_exchange_is_accepted() -> None:
             for exchange in recorded.messages():
                 current[0] = exchange
                 try:
-                    how = await replayed(client, exchange, server.requests)
+                    with stopped():  # on a busy machine the end of a body may come too late to keep its connection
+                        how = await replayed(client, exchange, server.requests)
                 except (APIError, TranscriptError, AssertionError) as failure:
                     how = f"{type(failure).__name__}: {failure}"[:150]
                     wrong.append(f"{exchange['id']}: {how}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -131,16 +130,16 @@ async def test_an_unused_run_is_cancelled() -> None:
 # The time of the run
 
 
+@BACKENDS
 async def test_L4_the_time_is_up_during_tools() -> None:
     @tool
     async def hang() -> None:
         """Hangs."""
+        jump(31)
         await anyio.sleep_forever()
 
-    async with agent_for([reply(tool_use("hang"))], hang, limits=Limits(max_seconds=0.3)) as (agent, _):
-        began = time.monotonic()
+    async with agent_for([reply(tool_use("hang"))], hang, limits=Limits(max_seconds=30)) as (agent, _):
         result = await agent.run("Go")
-        assert time.monotonic() - began < 1
     assert (result.finish.reason, result.finish.detail) == ("max_seconds", "the time is up")
     assert [entry["outcome"] for entry in result.dump()["entries"] if entry.get("state") == "ended"] == ["cancelled"]
     valid(result)

@@ -74,6 +74,7 @@ def test_it_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
         with pytest.raises(TypeError) as raised:
             leak()
         assert KEY not in "".join(traceback.format_exception(raised.value))
+    del raised, leak  # they hold this frame, and with it the secret
 
 
 def test_equality_is_of_the_value() -> None:
@@ -126,19 +127,19 @@ def test_no_escape_hides_a_secret(value: str, before: str, after: str) -> None:
         assert REDACTED in redacted(shown), (secret, shown)
 
 
-def test_text_without_it_stays() -> None:
+def test_text_without_it_stays(alone: None) -> None:
     secrets = [Secret(KEY), Secret(ODD)]
     for text in ("", "plain", "sk-ant-", json.dumps("a\\b%20c" * 99), KEY[:-1], KEY.upper()):
         assert redacted(text) is text
     assert len(secrets) == 2
 
 
-def test_the_longer_of_two_goes_first() -> None:
+def test_the_longer_of_two_goes_first(alone: None) -> None:
     secrets = Secret("abcd-1234"), Secret("abcd-1234-and-more")
     assert redacted("abcd-1234-and-more, abcd-1234") == f"{REDACTED}, {REDACTED}", secrets
 
 
-def test_a_secret_is_redacted_while_it_lives(kept: None) -> None:
+def test_a_secret_is_redacted_while_it_lives(alone: None, kept: None) -> None:
     first, second = Secret(KEY), copy.copy(Secret(KEY))
     assert redacted(KEY) == REDACTED
     del first
@@ -153,7 +154,7 @@ WORDS = ["", "a-1b2c3", "emulator", "PASSWORD", "Passwords", "--------", "121212
 
 
 @pytest.mark.parametrize("value", WORDS)
-def test_what_would_take_ordinary_text_with_it_is_not_redacted(value: str, kept: None) -> None:
+def test_what_would_take_ordinary_text_with_it_is_not_redacted(value: str, alone: None, kept: None) -> None:
     secret = Secret(value)
     assert not secret.is_redacted
     assert redacted(f"the {value}") == f"the {value}"

@@ -105,7 +105,7 @@ class Served(uvicorn.Server):
         async def count() -> int:
             return len(asyncio.all_tasks())
 
-        return asyncio.run_coroutine_threadsafe(count(), self.loop).result(5)
+        return asyncio.run_coroutine_threadsafe(count(), self.loop).result(30)
 
 
 @contextlib.contextmanager
@@ -122,7 +122,7 @@ def served(service: Service) -> Iterator[Served]:
             yield server
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 
@@ -140,6 +140,7 @@ def read_events(port: int, at: int) -> bool:
 
 
 def test_C5_the_client_of_uvicorn_leaves_at_every_event() -> None:
+    of_others = portals()
     with ScriptedServer(script) as model:
         client = Client(base_url=model.url)
         service = service_for(client)
@@ -147,16 +148,18 @@ def test_C5_the_client_of_uvicorn_leaves_at_every_event() -> None:
             before = server.tasks()
             for at in range(200):
                 left = read_events(server.port, at)
-                anyio.run(until, lambda at=at: service.is_over(at + 1) and server.tasks() <= before)
+                anyio.run(
+                    until,
+                    lambda at=at: service.is_over(at + 1) and server.tasks() <= before and model.open_connections <= 1,
+                )
                 check(service.runs[-1], left=left)
-                assert model.open_connections <= 1
                 if not left:
                     break
             assert 20 < at < 199
             assert any(run.result.finish.reason == "cancelled" for run in service.runs)
-            asyncio.run_coroutine_threadsafe(client.aclose(), server.loop).result(5)
+            asyncio.run_coroutine_threadsafe(client.aclose(), server.loop).result(30)
             model.wait_until(lambda: model.open_connections == 0)
-        assert portals() == []
+        assert set(portals()) <= set(of_others)
 
 
 # Either event loop: the test is the server
@@ -226,10 +229,9 @@ async def test_C5_the_client_of_an_asgi_server_leaves_at_every_event(spec: str) 
             visitor = Visitor(at)
             await visitor.visit(app, spec)
             gc.collect(1)  # Starlette drops the generator between two events, on asyncio in a cycle of its own
-            await until(lambda at=at: service.is_over(at + 1) and tasks() <= before)
+            await until(lambda at=at: service.is_over(at + 1) and tasks() <= before and model.open_connections <= 1)
             left = not visitor.finished or visitor.gone.is_set()
             check(service.runs[-1], left=left)
-            assert model.open_connections <= 1
             if not left:
                 break
         assert 20 < at < 199

@@ -131,7 +131,7 @@ async def test_what_is_under_way_when_asyncio_cancels_is_whole(tmp_path: Path, a
     def waits(durable: bool, lines: Any) -> bool:
         if any(b'"ended"' in line for line, _ in lines) and not entered.is_set():
             entered.set()
-            assert go_on.wait(5)
+            assert go_on.wait(30)
         return False
 
     store = WatchedStore(tmp_path)
