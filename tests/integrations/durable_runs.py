@@ -190,8 +190,9 @@ def worker_process(place: str, url: str, marks: Any, **environment: str) -> Iter
     ) as process:
         try:
             assert process.stdout
-            first = process.stdout.readline()
-            assert first.startswith("serving"), first + (process.stderr.read() if process.stderr else "")
+            # What waits on the queue may begin before.
+            serves = any(line.startswith("serving") for line in process.stdout)
+            assert serves, process.stderr and process.stderr.read()
             yield process
         finally:
             process.kill()

@@ -43,18 +43,13 @@ def _python() -> Path | str:
 def _node() -> Path | str:
     peers = _environments()
     folder, stamp = peers.HOME / "mcp-node", json.dumps(NODE)
-    made = folder / "made.json"
     if shutil.which("node") is None:
         return "no MCP servers of npm: there is no node"
-    if not (made.exists() and made.read_text("utf-8") == stamp):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            options = ["--no-fund", "--no-audit", "--ignore-scripts"]
-            peers._run(["npm", "install", "--prefix", str(folder), *options, *NODE])
-        except peers.Missing as why:
-            return f"no MCP servers of npm: {why}"
-        made.write_text(stamp, "utf-8")
+    options = ["--no-fund", "--no-audit", "--ignore-scripts"]
+    try:
+        peers.made_once(folder, stamp, [["npm", "install", "--prefix", str(folder), *options, *NODE]])
+    except peers.Missing as why:
+        return f"no MCP servers of npm: {why}"
     return folder / "node_modules" / ".bin"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,7 @@ class PostgresServer:
 
     def __init__(self, folder: Path, programs: Path) -> None:
         self._folder, self._programs = folder, programs
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = _free_port()
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Where to connect to."""
@@ -113,6 +112,18 @@ def running() -> Iterator[PostgresServer]:
         server.make()
         server.start()
         yield server
+
+
+def _free_port() -> int:
+    """One that the system gives to nobody else, where it can be, so that it is still free after a stop."""
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    below = range(10_000, int(given.read_text().split()[0]) if given.exists() else 32_768)
+    drawn = random.SystemRandom().sample(below, min(50, len(below)))
+    for port in (*drawn, 0):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return int(free.getsockname()[1])
+    raise AssertionError("no port is free")
 
 
 def _programs() -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from agentkit import tool
 from agentkit.rules import check_history
 
 pytest.importorskip("dbos", reason="DBOS is not installed", exc_type=ImportError)
@@ -160,11 +162,20 @@ async def test_the_database_is_away_when_the_time_comes(
 
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 async def test_a_worker_tells_what_it_skips(place: str, queue: Queue, url: str) -> None:
-    async with agent_at(url, place) as agent, serving(agent) as made:
-        slow = await queue.submit("Slow.", session="ada")
+    may_end = threading.Event()
+
+    @tool
+    def wait() -> str:
+        """Waits until it may end."""
+        may_end.wait(40)
+        return "waited"
+
+    async with agent_at(url, place, wait) as agent, serving(agent) as made:
+        slow = await queue.submit("Wait.", session="ada")
         await until(lambda: queue.journal.run(slow).state == "running")
         run_id = await came(queue, "Well?", session="ada")
         await until(lambda: made.of("skipped"))
+        may_end.set()
         assert (await queue.ended(slow)).state == "end_turn"
     assert made.of("skipped") == [(run_id, f"session 'ada' has a run that has not ended ({slow})")]
     assert made.of("began") == [(slow, None)]

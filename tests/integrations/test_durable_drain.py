@@ -20,7 +20,7 @@ pytest.importorskip("dbos", reason="DBOS is not installed", exc_type=ImportError
 
 from durable_runs import agent_at, looks_often, serving, until, worker_process
 
-from agentkit.integrations.durable import Queue, Worker
+from agentkit.integrations.durable import Queue, Worker, worker
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -94,14 +94,17 @@ async def test_a_call_that_runs_ends_and_another_worker_goes_on(place: str, queu
     assert "waited" in said(queue, run_id)
 
 
-async def test_a_call_that_outlasts_the_grace_is_cut_off_and_said_so(place: str, queue: Queue, url: str) -> None:
+async def test_a_call_that_outlasts_the_grace_is_cut_off_and_said_so(
+    place: str, queue: Queue, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_LAST_GRACE", 60.0)  # which nothing needs
     async with agent_at(url, place, sleep) as agent:
         async with serving(agent, grace=0.3) as first:
             run_id = await queue.submit("Sleep.")
             await until(began.is_set)
             since = anyio.current_time()
             first.worker.stop()
-        assert anyio.current_time() - since < 5
+        assert anyio.current_time() - since < 20
         assert queue.journal.run(run_id).state == "queued"
         async with serving(agent):
             assert (await queue.ended(run_id)).state == "end_turn"
@@ -191,7 +194,10 @@ async def test_who_is_cancelled_while_it_starts_leaves_nothing(place: str, queue
     await until(lambda: asyncio.all_tasks() == before)
 
 
-async def test_who_is_cancelled_while_it_drains_waits_no_longer(place: str, queue: Queue, url: str) -> None:
+async def test_who_is_cancelled_while_it_drains_waits_no_longer(
+    place: str, queue: Queue, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_LAST_GRACE", 60.0)  # which nothing needs
     async with agent_at(url, place, sleep) as agent:
         async with anyio.create_task_group() as tasks:
             made = Worker(agent, "research", grace=60)
@@ -202,7 +208,7 @@ async def test_who_is_cancelled_while_it_drains_waits_no_longer(place: str, queu
             await anyio.sleep(0.3)
             since = anyio.current_time()
             tasks.cancel_scope.cancel()
-        assert anyio.current_time() - since < 5
+        assert anyio.current_time() - since < 20
         assert queue.journal.run(run_id).state == "queued"
 
 

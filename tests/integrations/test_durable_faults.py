@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,7 @@ async def test_the_server_stops_and_starts_while_calls_run(
         assert (row.state, row.detail) == ("end_turn", None)
         assert row.epoch == 3 or mode == "immediate"
         assert {run_id for run_id, _ in made.of("waits")} == ({slow} if patience < 1 else set())
-        assert made.worker.running == 0
+        await until(lambda: not made.worker.running)
     assert paid.count("began") == 4
     assert paid.count("paid") == 4
 
@@ -175,16 +175,16 @@ async def test_a_worker_that_stops_while_there_is_no_database(
     monkeypatch.setattr(connections, "_PATIENCE", 0.5)
     monkeypatch.setattr("agentkit.integrations.durable.worker._LAST_GRACE", 2.0)
     async with agent_at(url, place, pay) as agent:
-        async with serving(agent, grace=1) as made:
-            ids = [await queue.submit("Pay.") for _ in range(2)]
-            await until(lambda: len(paid) == 2)
-            postgres.stop("immediate")
-            may_end.set()
-            since = anyio.current_time()
-            made.worker.stop()
-        lasted = anyio.current_time() - since
-        await until(lambda: not made.worker._bodies, 10)
-        postgres.start()
+        with ExitStack() as meanwhile:
+            async with serving(agent, grace=1) as made:
+                ids = [await queue.submit("Pay.") for _ in range(2)]
+                await until(lambda: len(paid) == 2)
+                meanwhile.enter_context(stopped(postgres))
+                may_end.set()
+                since = anyio.current_time()
+                made.worker.stop()
+            lasted = anyio.current_time() - since
+            await until(lambda: not made.worker._bodies, 10)
         assert lasted < 30
         async with serving(agent):
             await all_end(queue, ids)

@@ -15,7 +15,7 @@ from agentkit.errors import JournalError
 
 pytest.importorskip("dbos", reason="DBOS is not installed", exc_type=ImportError)
 
-from durable_runs import agent_at, answer, looks_often, serving
+from durable_runs import Serving, agent_at, answer, looks_often, serving, until
 
 from agentkit.integrations.durable import Queue, worker
 from agentkit.integrations.durable.engine import Engine
@@ -108,7 +108,7 @@ async def test_no_more_runs_at_a_time_than_were_asked_for(place: str, queue: Que
         ids = [await queue.submit("Wait.") for _ in range(5)]
         most = 0
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_set_after, 1.0)
+            tasks.start_soon(_let_two_end, made)
             for run_id in ids:
                 while queue.journal.run(run_id).state in ("queued", "running"):
                     most = max(most, made.worker.running)
@@ -116,8 +116,9 @@ async def test_no_more_runs_at_a_time_than_were_asked_for(place: str, queue: Que
     assert most == 2
 
 
-async def _set_after(seconds: float) -> None:
-    await anyio.sleep(seconds)
+async def _let_two_end(made: Serving) -> None:
+    await until(lambda: made.worker.running >= 2)
+    await anyio.sleep(0.5)  # in which a third one could begin
     may_end.set()
 
 

@@ -88,10 +88,11 @@ async def test_a_run_of_a_dead_worker_goes_on_when_its_lease_is_over(
 ) -> None:
     run_id = await queue.submit("Pay.")
     taken(postgres, run_id, seconds_ago=1)
-    begun(queue, run_id, lease=2.5)
+    begun(queue, run_id, lease=60)
     async with agent_at(url, place, pay) as agent, serving(agent) as made:
         await anyio.sleep(1)
         assert (queue.journal.run(run_id).state, made.of("began")) == ("running", [])
+        postgres.execute("UPDATE agentkit.runs SET expires = 0 WHERE run_id = %s", run_id)
         assert (await queue.ended(run_id)).state == "end_turn"
         assert made.of("taken_over") == [(run_id, f"from {DEAD}")]
         assert made.worker.taken_over == 1
@@ -165,7 +166,6 @@ async def test_two_reapers_at_once_take_a_run_over_once(
 async def test_what_a_dead_submitter_had_stored_is_put_on_the_queue(
     place: str, queue: Queue, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reaper, "LEASE_SECONDS", 0.5)
     monkeypatch.setattr(reaper, "_AT_QUEUED", 1)
     transcript = Transcript()
     begin(transcript, "left", "Pay.")
@@ -175,6 +175,7 @@ async def test_what_a_dead_submitter_had_stored_is_put_on_the_queue(
     queue.journal.enqueue(other, "development")
     watching(queue, []).look()
     assert jobs(queue, "left") == []  # its submitter may be just about it
+    monkeypatch.setattr(reaper, "LEASE_SECONDS", 0.5)
     async with agent_at(url, place, pay) as agent, serving(agent):
         assert (await queue.ended("left")).state == "end_turn"
     assert paid == ["paid"]
@@ -294,6 +295,6 @@ async def test_a_worker_waits_for_who_has_the_run_and_lets_it_be(place: str, que
         async with serving(agent):
             await until(lambda: jobs(queue, run_id) == [("-1", "PENDING")])
             await anyio.sleep(0.5)
-        assert anyio.current_time() - since < 8
+        assert anyio.current_time() - since < 20  # the engine would wait for it for 35
     assert queue.journal.run(run_id).holder == DEAD
     assert paid == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 import trio
-from scripted import ScriptedServer
+from scripted import Request, ScriptedServer, Sse
 
 from agentkit import Agent, Client, Limits, RunContext, allow, deny, tool
 from agentkit.errors import ConfigurationError, JournalError, RunBusy
@@ -30,7 +30,7 @@ from agentkit.integrations.durable import Queue, Worker
 pytestmark = pytest.mark.anyio
 
 paid: list[int] = []
-hold, held = threading.Event(), threading.Event()
+hold, held, may_say = threading.Event(), threading.Event(), threading.Event()
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,11 @@ async def sleep() -> str:
     return "slept"
 
 
+def script(request: Request) -> object:
+    """As `answer`, when it may be said."""
+    return Sse(answer(request), delay=may_say)  # type: ignore[arg-type]
+
+
 @dataclass
 class Place:
     """A queue that a worker serves."""
@@ -82,11 +87,11 @@ async def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         postgres = request.getfixturevalue("postgres")
         postgres.execute("DROP SCHEMA IF EXISTS agentkit CASCADE")
         path = emptied(postgres, postgres.url())
-    with pytest.MonkeyPatch.context() as patch, ScriptedServer(answer) as server, open_queue(path) as queue:
+    with pytest.MonkeyPatch.context() as patch, ScriptedServer(script) as server, open_queue(path) as queue:
         looks_often(patch)
         async with agent_at(server.url, path, pay, wait, sleep) as agent, serving(agent, deps="ada") as made:
             yield Place(path, queue, made, agent)
-    assert len(asyncio.all_tasks()) <= 2, asyncio.all_tasks()  # nothing of the engine is left
+    await until(lambda: len(asyncio.all_tasks()) <= 2)  # nothing of the engine is left
 
 
 def messages_of(served: Place, run_id: str) -> list[Any]:
@@ -98,6 +103,7 @@ def _afresh() -> None:
     paid.clear()
     hold.clear()
     held.clear()
+    may_say.set()
 
 
 async def test_runs_come_to_their_end(served: Place) -> None:
@@ -193,23 +199,40 @@ async def test_cancelling_reaches_a_run_that_goes_on(served: Place) -> None:
     assert served.queue.engine.jobs_of({run_id})[0].status == "CANCELLED"
 
 
-async def test_what_was_cancelled_in_the_journal_alone_does_not_begin(served: Place) -> None:
-    run_id = await served.queue.submit("Pay.", delay=0.3)
-    served.queue.journal.cancel(run_id)
+async def test_what_was_cancelled_in_the_journal_alone_does_not_begin(
+    served: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _before_its_job(served, monkeypatch, served.queue.journal.cancel)
+    run_id = await served.queue.submit("Pay.")
     await until(lambda: served.queue.engine.jobs_of({run_id})[0].status == "SUCCESS")
     assert (served.queue.journal.run(run_id).state, served.told(run_id)) == ("cancelled", [])
+
+
+def _before_its_job(served: Place, patch: pytest.MonkeyPatch, work: Callable[[str], None]) -> None:
+    """Has something done to a run that is stored, when no worker knows of it yet."""
+    put = served.queue.engine.enqueue
+
+    def enqueue(queue: str, run_id: str, *args: Any, **options: Any) -> None:
+        work(run_id)
+        put(queue, run_id, *args, **options)
+
+    patch.setattr(served.queue.engine, "enqueue", enqueue)
 
 
 @pytest.mark.slow
 async def test_what_was_cancelled_can_go_on_and_is_not_cancelled_again(served: Place) -> None:
     """The job that was cancelled was this worker's too."""
-    run_id = await served.queue.submit("Slow.")
+    may_say.clear()
+    run_id = await served.queue.submit("Heard?")
     await until(lambda: served.told(run_id))
     await served.queue.cancel(run_id)
     assert (await served.queue.ended(run_id)).state == "cancelled"
     await served.queue.go_on(run_id)
+    await until(lambda: served.told(run_id).count(("began", None)) == 2)
+    await anyio.sleep(1)  # in which the worker looks for what was cancelled
+    may_say.set()
     assert (await served.queue.ended(run_id)).state == "end_turn"
-    assert "Slowly heard." in str(messages_of(served, run_id))
+    assert "Heard." in str(messages_of(served, run_id))
     assert served.queue.engine.jobs_of({run_id})[0].status == "CANCELLED"
 
 
@@ -275,9 +298,9 @@ async def test_a_bug_ends_the_run_and_is_logged_here(
 
 
 @pytest.mark.slow
-async def test_a_run_with_a_damaged_log_is_left_as_it_is(served: Place) -> None:
-    run_id = await served.queue.submit("Damaged.", delay=1)
-    _damage(served.path, run_id)
+async def test_a_run_with_a_damaged_log_is_left_as_it_is(served: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    _before_its_job(served, monkeypatch, lambda run_id: _damage(served.path, run_id))
+    run_id = await served.queue.submit("Damaged.")
     await until(lambda: served.told(run_id))
     ((what, detail),) = served.told(run_id)
     assert what == "ended"
@@ -321,7 +344,7 @@ async def test_who_is_told_and_fails_does_not_stop_a_run(served: Place, monkeypa
 async def test_a_second_worker_in_a_process_is_refused(served: Place) -> None:
     with pytest.raises(ConfigurationError, match="this process has a worker or a DBOS application"):
         await Worker(served.agent, "research").run()
-    assert served.serving.worker.running == 0
+    await until(lambda: not served.serving.worker.running)
     run_id = await served.queue.submit("Still there?")
     assert (await served.queue.ended(run_id)).state == "end_turn"
 

@@ -349,8 +349,9 @@ async def test_a_tool_that_is_taken_away(hostile: Callable[[str], Hostile]) -> N
 @pytest.mark.anyio
 async def test_a_list_that_hangs_after_a_change(hostile: Callable[[str], Hostile]) -> None:
     server = hostile("list: hangs after a change")
-    async with server(connect_timeout=1.5) as tools:
+    async with server() as tools:
         assert (await server.call(tools[0])).content == "ok"
+        tools._connection._seconds = 1.5
         ended = await server.call(tools[0])
         assert re.search("its tools have changed, and does not list them.*not sent", str(ended.content))
     assert len(server.lines("calls")) == 1

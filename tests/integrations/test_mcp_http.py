@@ -143,7 +143,7 @@ async def test_a_server_that_never_lets_go() -> None:
         async with mcp_server(url=url, name="s") as tools:
             assert (await call(tools[0])).content == "ok"
             began = time.monotonic()
-        assert time.monotonic() - began < 7
+        assert time.monotonic() - began < 20  # it would take a minute
 
 
 @pytest.mark.anyio

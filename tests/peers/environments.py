@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["PEERS", "Missing", "environment"]
+__all__ = ["PEERS", "Missing", "environment", "made_once"]
 
 HOME = Path(os.environ.get("AGENTKIT_PEERS_HOME") or Path.home() / ".cache" / "agentkit-peers")
 
@@ -49,14 +50,31 @@ def environment(name: str) -> Path:
     """
     folder = HOME / name
     stamp = json.dumps([PEERS[name], "" if name == "node" else sys.version])
+    return made_once(folder, stamp, _commands(name, folder))
+
+
+def made_once(folder: Path, stamp: str, commands: Iterable[list[str]]) -> Path:
+    """The folder, made by these commands if it does not have this stamp: by one process, for which others wait.
+
+    Raises:
+        Missing: A package or a tool is not to be had.
+    """
     made = folder / _STAMP
-    if made.exists() and made.read_text("utf-8") == stamp:
+
+    def is_there() -> bool:
+        return made.exists() and made.read_text("utf-8") == stamp
+
+    if is_there():
         return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for command in _commands(name, folder):
-        _run(command)
-    made.write_text(stamp, "utf-8")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_there():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            for command in commands:
+                _run(command)
+            made.write_text(stamp, "utf-8")
     return folder
 
 
