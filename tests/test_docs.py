@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import ast
 import configparser
+import gc
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 from pytest_examples import CodeExample, EvalExample, find_examples
+
+from agentkit import redaction
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -70,7 +76,26 @@ def endpoint() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("endpoint")
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """What a block leaves in the process is gone after it: its module, variables of the environment, and secrets."""
+    main, environment = sys.modules["__main__"], dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", main)
+        patch.setattr("agentkit.secrets._kept", set())
+        patch.setattr(redaction, "_live", WeakValueDictionary())
+        gc.freeze()  # what is there already need not be looked at below
+        yield
+        if (left := sys.modules["__main__"]) is not main:
+            vars(left).clear()
+    os.environ.update(environment)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    gc.collect()  # sessions and programs end with what holds them
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("endpoint", "forgotten")
 @pytest.mark.parametrize("block", marked(python_blocks(run=True)), ids=str)
 def test_python_runs(
     block: CodeExample, eval_example: EvalExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

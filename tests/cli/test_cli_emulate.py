@@ -62,7 +62,7 @@ def test_serves_until_interrupted(corpus: Path) -> None:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as reply:
             assert json.load(reply)["data"]
         process.send_signal(signal.SIGINT)
-        assert (*process.communicate(timeout=10), process.returncode) == ("", "", 0)
+        assert (*process.communicate(timeout=60), process.returncode) == ("", "", 0)
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_a_script_that_fits(sent: signal.Signals, script: str) -> None:
         url = served(process)
         texts = [asked(url)[1]["content"][0]["text"] for _ in range(2)]
         process.send_signal(sent)
-        assert (process.communicate(timeout=10)[1], process.returncode) == ("", 0)
+        assert (process.communicate(timeout=60)[1], process.returncode) == ("", 0)
     assert texts == ["Hi.", "Bye."]
 
 
@@ -108,7 +108,7 @@ def test_a_script_that_does_not_fit(script: str) -> None:
     with started("emulate", "--port", "0", "--script", script) as process:
         status, refused = asked(served(process), {**BODY, "messages": [{"role": "user", "content": "Good day"}]})
         process.send_signal(signal.SIGTERM)
-        assert (process.communicate(timeout=10)[1], process.returncode) == (
+        assert (process.communicate(timeout=60)[1], process.returncode) == (
             "request 1 is not what steps.0 expects\n  text: expected a text that contains 'Hello', got 'Good day'\n"
             "1 of 2 steps of the script were not used, after 1 request:\n  reply: text Bye.\n",
             1,
@@ -124,7 +124,7 @@ def test_faults(script: str) -> None:
         url = served(process)
         assert [asked(url)[0] for _ in range(4)] == [200, 529, 500, 200]
         process.send_signal(signal.SIGTERM)
-        stderr = process.communicate(timeout=10)[1]
+        stderr = process.communicate(timeout=60)[1]
     assert (stderr, process.returncode) == (
         "faults that never happened, in 4 requests for a message: H8 (turn 9)\n",
         1,
@@ -139,13 +139,13 @@ def test_record_and_replay(script: str, tmp_path: Path) -> None:
         with started("emulate", "--port", "0", *options) as process:
             recorded = asked(served(process))
             process.send_signal(signal.SIGTERM)
-            assert (process.communicate(timeout=10)[1], process.returncode) == ("", 0)
+            assert (process.communicate(timeout=60)[1], process.returncode) == ("", 0)
     with started("emulate", "--port", "0", "--replay", recording) as process:
         url = served(process)
         assert asked(url) == recorded
         assert asked(url, {**BODY, "max_tokens": 7})[0] == 500
         process.send_signal(signal.SIGTERM)
-        stderr = process.communicate(timeout=10)[1]
+        stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert "differs first at max_tokens" in stderr
 

@@ -90,5 +90,5 @@ def test_on_a_terminal_somebody_is_asked(tools: Path, policy: str) -> None:
             assert '"path": "b"' in read_until(terminal, b"a reason for no: ")
             os.write(terminal, b"no, keep it\n")
             assert "Well." in read_until(terminal, b"")
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
     assert "keep it" in str(server.requests[-1].json["messages"][-1])

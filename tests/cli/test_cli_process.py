@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from commands import PYTHON, started
-from scripted import ScriptedServer, reply, text, tool_use
+from scripted import ScriptedServer, Sse, reply, text, tool_use
 
 from agentkit.cli import main
 
@@ -56,7 +57,7 @@ def read_until(terminal: int, wanted: bytes, seconds: float = 30.0) -> str:
 
 def test_emulator_as_json(corpus: Path) -> None:
     with started("run", "When does the harbour of Lindholm close?", "--corpus", str(corpus), "--json") as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert err == "Emulator: a small rule-based reader over a local corpus, not a language model.\n"
     assert "\x1b" not in out
@@ -104,14 +105,19 @@ def test_second_interrupt_ends_at_once(tools: Path) -> None:
 
 
 @pytest.mark.slow
-def test_reader_that_leaves_is_no_error(corpus: Path) -> None:
-    with started("run", "When does the harbour close?", "--corpus", str(corpus)) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr is not None
-        assert process.stderr.read() == ""
-        assert process.wait(10) == 1
+def test_reader_that_leaves_is_no_error(tools: Path) -> None:
+    has_left = threading.Event()
+    script = [reply(tool_use("lookup", city="Ulm")), Sse(reply(text("It is sunny.")), delay=has_left)]
+    with ScriptedServer(script) as server:
+        arguments = ["--base-url", server.url, "--tool", "my_tools:lookup"]
+        with started("run", "Is it sunny?", *arguments, cwd=tools) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.stdout.close()
+            has_left.set()
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
+            assert process.wait(60) == 1
 
 
 @pytest.mark.slow
@@ -123,7 +129,7 @@ def test_terminal_has_colours_and_asks(tools: Path) -> None:
             asked = read_until(terminal, b"a reason for no: ")
             os.write(terminal, b"\nno, keep it\n")
             rest = read_until(terminal, b"")
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
         server.assert_done()
     assert "\x1b[36m" in asked  # the names of tools
     assert 'remove waits for your approval, to run with\r\n{\r\n  "path": "notesU+202Egpj.txt"\r\n}' in asked
@@ -144,7 +150,7 @@ def test_command_without_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_help_loads_little() -> None:
     script = "import sys; sys.argv[1:] = ['run', '--help']; from agentkit.cli import main; code = main()\n"
     script += "print('loaded', *sorted({'httpx', 'anyio', 'asyncio', 'rich.live'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     assert 'agentkit run --emulator "How do I' in done.stdout
     assert done.stdout.endswith("loaded\n")

@@ -67,12 +67,12 @@ def test_a_run_that_has_ended_is_told_as_it_was(cli: Cli, tools: Path) -> None:
     assert "\x1b" not in done.stdout
     lines = lines_of(done.stdout)
     assert lines[0] == f"run {run_id[:8]}: Where is [2J tea?"
-    assert lines[1:7] == [
+    assert [re.sub(r" (<0\.1|\d+\.\d) s$", " … s", line) for line in lines[1:7]] == [
         "Let me search.",
         "search tea 0 results",  # how long that took is not in the log
         "Nothing.",
         "paused by the API after 1 server call, resumed",
-        "lookup Ulm 34 B <0.1 s",
+        "lookup Ulm 34 B … s",
         "All [2Jdone.",
     ]
     assert re.fullmatch(r"3 turns, 30 tokens in, 15 out, 1 search, 1 call, \S+ s", lines[7])
@@ -119,7 +119,7 @@ def test_a_run_of_another_process_is_watched_to_its_end(cli: Cli, tools: Path) -
                 told.append(json.loads(line))
                 if told[-1]["type"] == "tool_call":
                     process.send_signal(signal.SIGINT)  # ends the run
-            assert watching.wait(20) == 3
+            assert watching.wait(60) == 3
             assert watching.stderr is not None
             assert f"no answer: cancelled; to go on: agentkit runs resume {run_id[:8]}" in watching.stderr.read()
     assert [event["type"] for event in told[-2:]] == ["tool_result", "run_end"]
@@ -134,7 +134,7 @@ def test_leaving_does_not_end_the_run_and_its_death_is_told(cli: Cli, tools: Pat
             assert "I sleep." in read_until(terminal, b"slow")
             watching.send_signal(signal.SIGINT)
             said = read_until(terminal, b"")
-            assert watching.wait(20) == 130
+            assert watching.wait(60) == 130
             again = f"agentkit runs watch {run_id[:8]} --journal {journal}"
             assert f"only the watching has ended, not the run; to watch it again: {again}" in said
         assert process.poll() is None

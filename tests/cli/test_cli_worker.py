@@ -83,7 +83,7 @@ def test_a_run_goes_over_a_queue_is_held_decided_and_ends(cli: Cli, server: Scri
     assert cli(*call).exit_code == 0
     again = cli(*call)
     assert (again.exit_code, "waits for a decision" in again.stderr) == (2, True)
-    code, lines = worked("ended", "--json")
+    code, lines = worked('"type": "ended"', "--json")
     told = [json.loads(line) for line in lines]
     assert [one["type"] for one in told if one.get("run_id") == run_id] == ["began", "ended"]
     assert (told[-1]["type"], told[-1]["ended"]) == ("metrics", {"end_turn": 1})

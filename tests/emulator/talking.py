@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
+
+from agentkit.emulator.clock import Clock
 
 HEADERS = {"x-api-key": "any", "anthropic-version": "2023-06-01"}
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
@@ -64,6 +68,21 @@ class Talk:
         uses = [block for block in self.messages[-1]["content"] if block["type"] == "tool_use"]
         blocks = [{"type": "tool_result", "tool_use_id": use["id"], "content": results[use["name"]]} for use in uses]
         self.messages.append({"role": "user", "content": blocks})
+
+
+def stop(clock: Clock) -> None:
+    """It stands still from now on, at a whole second, but for what it is put forward."""
+    began = round(clock.now())
+    clock.now = lambda: began + clock._ahead  # type: ignore[method-assign]
+
+
+def warned(records: Sequence[logging.LogRecord], thread: str) -> list[str]:
+    """What a server warned of in its thread, or our code in any: others of this process may have their say as well."""
+    return [
+        record.getMessage()
+        for record in records
+        if record.levelno >= logging.WARNING and (record.threadName == thread or record.name.startswith("agentkit"))
+    ]
 
 
 def kinds(message: dict[str, Any]) -> list[str]:

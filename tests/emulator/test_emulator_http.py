@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import logging
 import socket
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from talking import CALCULATOR, FETCH, HEADERS, SEARCH, Talk, text
+from talking import CALCULATOR, FETCH, HEADERS, SEARCH, Talk, text, warned
 
 import agentkit.emulator as package
 from agentkit.emulator import Corpus, Emulator, serve
@@ -235,17 +235,30 @@ def test_requests_are_kept(corpus: Corpus, http: httpx.Client) -> None:
         assert emulator.requests == [BODY, {**BODY, "surprise": 1}]
 
 
+def is_free(port: int, corpus: Corpus) -> bool:
+    """Whether a port refuses, and can be served on again."""
+    with socket.socket() as client:
+        if client.connect_ex(("127.0.0.1", port)) != errno.ECONNREFUSED:
+            return False
+    try:
+        with Emulator(corpus=corpus, port=port, pace=0) as emulator:
+            return emulator.url == f"http://127.0.0.1:{port}"
+    except ConfigurationError:
+        return False
+
+
 def test_nothing_is_left_behind(corpus: Corpus) -> None:
     before = threading.enumerate()
-    with Emulator(corpus=corpus, pace=0) as emulator:
-        port = int(emulator.url.rsplit(":", 1)[1])
-        with httpx.Client(headers=HEADERS) as client:
+
+    def ended() -> int:
+        """The port of an emulator that has served."""
+        with Emulator(corpus=corpus, pace=0) as emulator, httpx.Client(headers=HEADERS) as client:
             client.post(f"{emulator.url}/v1/messages", json=BODY)
-    assert set(threading.enumerate()) <= set(before)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), 1)
-    with Emulator(corpus=corpus, port=port, pace=0) as emulator:
-        assert emulator.url == f"http://127.0.0.1:{port}"
+        assert set(threading.enumerate()) <= set(before)
+        return int(emulator.url.rsplit(":", 1)[1])
+
+    # Another process may take a port as soon as it is free: hardly three times.
+    assert any(is_free(ended(), corpus) for _ in range(3))
     assert len(corpus) > 0
 
 
@@ -259,7 +272,7 @@ def test_a_client_that_goes_away(corpus: Corpus, caplog: pytest.LogCaptureFixtur
             with client.stream("POST", f"{emulator.url}/v1/messages", json={**BODY, "stream": True}) as reply:
                 next(reply.iter_raw())
             assert client.post(f"{emulator.url}/v1/messages", json=BODY).status_code == 200
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warned(caplog.records, emulator._thread.name) == []
 
 
 def test_a_fault_of_its_own_is_a_500(corpus: Corpus, monkeypatch: pytest.MonkeyPatch, http: httpx.Client) -> None:

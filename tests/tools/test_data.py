@@ -158,7 +158,9 @@ def test_the_attacks_bite_without_the_locks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [make_sqlite, make_folder, make_duckdb])
 def test_a_slow_query_is_stopped(make: Callable[[Path], Path], tmp_path: Path) -> None:
     path = make(tmp_path)
-    database = {"sqlite": SqliteFile, "folder": DuckdbFolder, "duckdb": DuckdbFile}[make.__name__[5:]](path, 0.3)
+    database = {"sqlite": SqliteFile, "folder": DuckdbFolder, "duckdb": DuckdbFile}[make.__name__[5:]](path)
+    database.select("SELECT 1", 10)  # reads the files, which has a limit too
+    database._seconds = 0.3  # type: ignore[attr-defined]
     began = time.monotonic()
     slow = MANY.format(most=100_000_000) + "count(*) FROM n"
     with pytest.raises(ToolError, match=r"took more than 0\.3 seconds"):
@@ -166,6 +168,20 @@ def test_a_slow_query_is_stopped(make: Callable[[Path], Path], tmp_path: Path) -
     assert time.monotonic() - began < 15
     database._seconds = 30  # type: ignore[attr-defined]
     assert database.select("SELECT 1", 10).rows == [(1,)]
+
+
+def test_a_query_that_begins_late_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = DuckdbFolder(make_folder(tmp_path))
+    database.select("SELECT 1", 10)
+    one, database._seconds = data_duckdb._one, 0.05
+
+    def late(cursor: Any, sql: str) -> Any:
+        time.sleep(0.2)  # duckdb forgets an interrupt that comes meanwhile
+        return one(cursor, sql)
+
+    monkeypatch.setattr(data_duckdb, "_one", late)
+    with pytest.raises(ToolError, match=r"took more than 0\.05 seconds"):
+        database.select(MANY.format(most=1_000_000) + "count(*) FROM n", 10)
 
 
 def test_rows_and_cells_are_cut(made: Path) -> None:

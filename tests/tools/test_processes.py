@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def left_over(mark: str) -> list[str]:
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            line = Path(f"/proc/{pid}/cmdline").read_text()
+            line = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
         except OSError:
             continue
         if mark in line and int(pid) != os.getpid():
@@ -170,28 +171,52 @@ async def test_cancelled_at_any_moment(tmp_path: Path, seed: int | Sequence[int]
         with anyio.move_on_after(Random(number).uniform(0, 0.12)) as scope:
             await run(tmp_path, "sh", "-c", f"sleep {mark} & sleep {mark}")
         assert scope.cancelled_caught
-        assert left_over(mark) == []
+        with anyio.fail_after(10):  # what was killed in the instant of its start goes a little later
+            while left_over(mark):  # noqa: ASYNC110 - of other processes
+                await anyio.sleep(0.01)
 
 
-@pytest.mark.anyio
-async def test_its_files_are_closed(tmp_path: Path) -> None:
-    await run(tmp_path, "true")
+HANDLES = """
+import os, sys
+from contextlib import suppress
+import anyio
+from agentkit_tools.processes import run_confined
+from agentkit_tools.sandbox import Sandbox, work_folder
+
+async def main():
+    async def run(*argv):
+        await run_confined(Sandbox(), work_folder(sys.argv[1]), argv)
+
+    await run("true")
     before = os.listdir("/proc/self/fd")
-    await run(tmp_path, "true")
+    await run("true")
     with anyio.move_on_after(0.05):
-        await run(tmp_path, "sleep", "9")
-    with pytest.raises(ValueError, match="null"):
-        await run(tmp_path, "a\0b")
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+        await run("sleep", "9")
+    with suppress(ValueError):
+        await run("a\\0b")
+        raise SystemExit("it ran")
+    print(len(os.listdir("/proc/self/fd")) - len(before))
+
+anyio.run(main, backend=sys.argv[2])
+"""
 
 
+def test_its_files_are_closed(tmp_path: Path, anyio_backend: str) -> None:
+    """In an interpreter of its own, since the handles of other tests come and go in this one."""
+    command = [sys.executable, "-c", HANDLES, str(tmp_path), anyio_backend]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("0\n", "", 0)
+
+
+# Each pauses between its forks, which leaves others on the machine a turn: they double every 10 ms all the same.
 FORKS = """
 import os, time
 while True:
     try:
         os.fork()
     except OSError:
-        time.sleep(0.01)
+        pass
+    time.sleep(0.01)
 """
 SHARED = """
 import mmap

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,17 @@ async def test_much_output(interpreter: Tool) -> None:
 
 
 def workers() -> list[int]:
-    listed = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    children = [int(pid) for file in listed for pid in file.read_text().split()]
-    return [pid for pid in children if b"monty" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    children: list[int] = []
+    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
+        with suppress(OSError):  # it has ended meanwhile
+            children += map(int, (task / "children").read_text().split())
+    return [pid for pid in children if is_worker(pid)]
+
+
+def is_worker(pid: int) -> bool:
+    with suppress(OSError):
+        return b"monty" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 @pytest.mark.anyio

@@ -232,8 +232,7 @@ async def test_the_name_is_kept_for_tls_and_host(certificate: tuple[Path, Path])
     context.sni_callback = lambda sock, name, context: asked.append(name)  # type: ignore[assignment]
     trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusted.load_verify_locations(certificate[0])
-    with serving(lambda path, headers: (200, {}, headers["host"].encode())) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(lambda path, headers: (200, {}, headers["host"].encode()), tls=context) as server:
         net = world_of(server)
         guard = Guard(resolve=net.resolve)
         page = await get(parse_address("https://example.com/"), guard, network=net, tls=trusted)

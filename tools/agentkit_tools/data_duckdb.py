@@ -20,6 +20,7 @@ READERS = {".csv": "read_csv", ".tsv": "read_csv", ".parquet": "read_parquet"}
 _MOST_FILES, _MOST_BYTES = 200, 2 * 1024**3
 # In one process all connections to a file share one database, whose settings can be locked only once.
 _one_file = threading.Lock()
+_AGAIN = 0.1  # seconds: duckdb forgets an interrupt that comes just before the query runs
 _OPENED = {
     "memory_limit": "2GB",
     "temp_directory": "",  # else it may write there, and be read from there
@@ -191,13 +192,21 @@ def _one(cursor: Any, sql: str) -> Any:
 
 @contextmanager
 def _interrupted(cursor: Any, seconds: float) -> Iterator[None]:
-    timer = threading.Timer(seconds, cursor.interrupt)
-    timer.daemon = True
-    timer.start()
+    is_over = threading.Event()
+
+    def interrupt() -> None:
+        wait = seconds
+        while not is_over.wait(wait):
+            cursor.interrupt()
+            wait = _AGAIN
+
+    watching = threading.Thread(target=interrupt, name="data query", daemon=True)
+    watching.start()
     try:
         yield
     finally:
-        timer.cancel()
+        is_over.set()
+        watching.join()
 
 
 @contextmanager

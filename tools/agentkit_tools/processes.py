@@ -120,13 +120,14 @@ class Process:
         return self._process.poll() is not None
 
     async def exit_code(self) -> int:
-        """Waits for its end, and that of all its processes."""
+        """Waits for the end of all its processes: its own exit code, or 128 and the number of the signal."""
         await anyio.wait_readable(self._handle)
         with self._first() as first:
             if first is not None:
                 signal.pidfd_send_signal(first, signal.SIGKILL)
                 await anyio.wait_readable(first)
-        return self._process.wait()
+        code = self._process.wait()
+        return code if code >= 0 else 128 - code
 
     @contextmanager
     def _first(self) -> Iterator[int | None]:
@@ -251,7 +252,6 @@ async def run_confined(
             process.kill()
             await process.exit_code()
         process.close()
-    exit_code = exit_code if exit_code >= 0 else 128 - exit_code
     return Finished(exit_code=exit_code, stdout=stdout.text(), stderr=stderr.text(), stopped=process.stopped)
 
 

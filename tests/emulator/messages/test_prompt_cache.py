@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from talking import stop
 
 from agentkit.emulator import Emulator, reply
 
@@ -78,6 +79,7 @@ def test_automatic_marks(cached: Cached) -> None:
 def test_it_lives_from_its_last_use(
     ttl: dict[str, str], alive: int, dead: int, cached: Cached, emulator: Emulator
 ) -> None:
+    stop(emulator._emulated.clock)
     cached.body["system"][0]["cache_control"] = {"type": "ephemeral", **ttl}
     cached.ask()
     for _ in range(2):

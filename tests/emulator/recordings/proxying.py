@@ -23,6 +23,7 @@ from agentkit.emulator.serving import QuickServer
 from agentkit.settings import RetryPolicy
 
 KEY = "sk-ant-Zm9v+/~Y29mZmVl_1"
+THREAD = "recordings"
 HEADERS = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
 BODY = {"model": "claude-sonnet-4-6", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -35,7 +36,7 @@ def serving(app: Recorder | Replay) -> Iterator[str]:
     # With the protocol named, asyncio sends small pieces at once.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, args=([listener],))
+        thread = threading.Thread(target=server.run, args=([listener],), name=THREAD)
         thread.start()
         while not server.started:
             time.sleep(0.001)

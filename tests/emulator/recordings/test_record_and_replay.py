@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from proxying import BODY, HEADERS, SCRIPT, asked, post, recording, replaying, send, serving
+from proxying import BODY, HEADERS, SCRIPT, THREAD, asked, post, recording, replaying, send, serving
 from scripted import Json, ScriptedServer, Sse
 from scripted import error as scripted_error
 from scripted import reply as scripted_reply
 from scripted import text as scripted_text
+from talking import warned
 
 from agentkit.emulator import Emulator, ScriptError, error, reply
 from agentkit.emulator.recordings.fork import forked_request
@@ -160,7 +160,7 @@ def test_a_stream_that_breaks_off_breaks_off_again(path: Path, end: Any, caplog:
         body = json.loads(first.request)
         with pytest.raises(httpx.RemoteProtocolError):
             send("POST", f"{url}/v1/messages", json=body, headers=HEADERS)
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warned(caplog.records, THREAD) == []
 
 
 def test_a_stream_without_an_end_stays_one(path: Path) -> None:

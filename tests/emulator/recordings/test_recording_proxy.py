@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import logging
-import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,11 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from proxying import BODY, HEADERS, KEY, post, recording, replaying, send, serving
-from scripted import Json, Raw, ScriptedServer, Sse
+from proxying import BODY, HEADERS, KEY, THREAD, post, recording, replaying, send, serving
+from scripted import Json, Raw, ScriptedServer, Sse, refused
 from scripted import reply as scripted_reply
 from scripted import text as scripted_text
+from talking import warned
 
 from agentkit.emulator import Emulator, ScriptError, reply
 from agentkit.emulator.recordings.recorder import make_recorder
@@ -136,7 +135,7 @@ def test_a_client_that_goes_away_is_not_recorded(path: Path, caplog: pytest.LogC
         post(url)
         never.set()
     assert len(Recording(path).exchanges) == 1
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warned(caplog.records, THREAD) == []
 
 
 def test_a_client_that_leaves_at_the_last_event_is_recorded(path: Path) -> None:
@@ -156,13 +155,11 @@ def test_a_client_that_leaves_at_the_last_event_is_recorded(path: Path) -> None:
 
 
 def test_an_upstream_that_is_not_there(path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    with recording(path, f"http://127.0.0.1:{port}") as url:
+    with refused() as upstream, recording(path, upstream) as url:
         answer = post(url)
     assert answer.status_code == 502
     assert answer.json()["error"]["type"] == "api_error"
-    assert answer.json()["error"]["message"].startswith(f"can't reach the upstream http://127.0.0.1:{port}: Connect")
+    assert answer.json()["error"]["message"].startswith(f"can't reach the upstream {upstream}: Connect")
     assert Recording(path).exchanges == []
 
 

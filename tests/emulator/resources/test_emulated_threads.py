@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from talking import FETCH, Talk
+from talking import FETCH, Talk, stop
 
 from agentkit.emulator import Emulator, from_code, reply, server_result, server_tool_use, tool_use
 
@@ -73,6 +73,7 @@ def test_a_thread_is_continued_once(http: httpx.Client, emulator: Emulator) -> N
 
 @pytest.mark.parametrize("how", ["unknown", "time", "expired"])
 def test_a_thread_that_is_gone(how: str, http: httpx.Client, emulator: Emulator) -> None:
+    stop(emulator._emulated.clock)
     name = created(http, emulator)
     if how == "time":
         emulator.advance(299)

@@ -347,9 +347,17 @@ def test_headers_are_kept_without_keys(http: httpx.Client) -> None:
     assert (headers["anthropic-version"], headers["x-api-key"]) == ("2023-06-01", "…")
 
 
-def test_ctrl_c_while_it_waits_leaves_the_server_to_end_by_itself() -> None:
+def test_ctrl_c_while_it_waits_leaves_the_server_to_end_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupting = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
     with Emulator(script=lambda body: reply("Hi.")) as emulator:
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        wait = emulator._ended.wait
+
+        def waiting(seconds: float) -> bool:
+            if not interrupting.ident:
+                interrupting.start()
+            return wait(seconds)
+
+        monkeypatch.setattr(emulator._ended, "wait", waiting)
         with pytest.raises(KeyboardInterrupt):
             emulator.wait()
         assert emulator._thread.is_alive()
