@@ -26,6 +26,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -98,6 +100,9 @@ class Runs:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Runs the tests once as they are, and then for the mutants."""
         self.items = {item.nodeid: item for item in session.items}
+        for module in {mutant.module for mutant in self.mutants}:
+            _program_of(module)  # once, and not in each process
+        gc.freeze()  # no collector of theirs has to look at what is here
         known = set(map(_on_any_loop, self.killers))
         killers = [name for name in self.items if _on_any_loop(name) in known]
         left: Sequence[Mutant] = self.mutants
@@ -128,7 +133,8 @@ class Runs:
             for work in _forked([_Work(self._measured, share) for share in shares if share], self.processes):
                 if work.answer is None or "error" in work.answer:
                     raise RuntimeError(f"the tests as they are: {work.status}, {(work.answer or {}).get('error')}")
-                found |= work.answer
+                found |= work.answer["tests"]
+                _import_all(work.answer["modules"])
         for name, about in found.items():
             file = files[name]
             self.measured.setdefault(file, {"state": states[file], "tests": {}})["tests"][name] = about
@@ -147,12 +153,13 @@ class Runs:
         paths = {module: _path(module) for module in self.modules}
         measure = coverage.Coverage(data_file=None, include=[*paths.values()], messages=False, config_file=False)
         found: dict[str, Any] = {}
+        before = set(sys.modules)
         measure.start()
         for name in names:
             measure.switch_context(name)
-            began, before, self.last_failed = time.perf_counter(), time.process_time(), False
+            began, worked, self.last_failed = time.perf_counter(), time.process_time(), False
             self._run_test(name)
-            times = {"seconds": time.perf_counter() - began, "work": time.process_time() - before}
+            times = {"seconds": time.perf_counter() - began, "work": time.process_time() - worked}
             found[name] = {**times, "failed": self.last_failed, "lines": {}}
         measure.stop()
         with warnings.catch_warnings(action="ignore"):  # that they reach nothing
@@ -161,7 +168,7 @@ class Runs:
             for line, tests in data.contexts_by_lineno(path).items():
                 for name in filter(None, tests):
                     found[name]["lines"].setdefault(module, []).append(line)
-        return found
+        return {"tests": found, "modules": [name for name in sys.modules if name not in before]}
 
     def _run_all(self, mutants: Sequence[Mutant], *, is_last: bool) -> list[Mutant]:
         """Tells of each that is killed, of those that survive in the last round alone; gives these."""
@@ -209,7 +216,8 @@ class Runs:
             _mirrors(mutant),
         )
         able = [name for name in tests if self.work[name] < _SLOWEST and name not in self.failed]
-        able.sort(key=lambda name: (name != known, -found[name], not name.startswith(mirrors), self.work[name], name))
+        seconds = self.seconds
+        able.sort(key=lambda name: (name != known, -found[name], not name.startswith(mirrors), seconds[name], name))
         chosen = []
         for name in able:
             left -= self.work[name]
@@ -258,6 +266,13 @@ def _forked(works: Iterable[_Work], processes: int) -> Iterator[_Work]:
         yield work
 
 
+def _import_all(names: Iterable[str]) -> None:
+    """What tests have imported late, so that not each mutant's process has to."""
+    for name in names:
+        with suppress(Exception):  # one that a test has made
+            import_module(name)
+
+
 def _do(work: _Work, folder: str) -> None:
     os.setsid()
     os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = tempfile.tempdir = folder
@@ -292,16 +307,24 @@ def _digest(*files: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
 def _path(module: str) -> str:
     spec = find_spec(f"agentkit.{module}")
     return str(spec and spec.origin)
 
 
+@cache
+def _program_of(module: str) -> tuple[CodeType, list[FunctionType]]:
+    """A module as it is compiled, and its functions as they are in this process."""
+    path = _path(module)
+    code = compile(Path(path).read_text("utf-8"), path, "exec", dont_inherit=True)
+    return code, [one for one in gc.get_objects() if isinstance(one, FunctionType) and one.__code__.co_filename == path]
+
+
 def _put_in_place(mutant: Mutant) -> bool:
     """Gives the changed function its new code; False if what differs is not in one."""
-    path = _path(mutant.module)
-    old = compile(Path(path).read_text("utf-8"), path, "exec", dont_inherit=True)
-    new = compile(mutant.source, path, "exec", dont_inherit=True)
+    old, functions = _program_of(mutant.module)
+    new = compile(mutant.source, _path(mutant.module), "exec", dont_inherit=True)
     if _bare(old) != _bare(new):
         return False
     changed = []
@@ -309,7 +332,6 @@ def _put_in_place(mutant: Mutant) -> bool:
         if _shape(before) != _shape(after):
             changed.append((before, after))
     places = {(before.co_qualname, before.co_firstlineno): after for before, after in changed}
-    functions = [one for one in gc.get_objects() if isinstance(one, FunctionType) and one.__code__.co_filename == path]
     put = 0
     for function in functions:
         after = places.get((function.__code__.co_qualname, function.__code__.co_firstlineno))
