@@ -122,6 +122,20 @@ async def test_a_run_that_is_not_there(journal: Journal) -> None:
     assert journal.orphans("x") == []
 
 
+async def test_who_asks_for_what_came_late_gets_what_could_only_be_rescued(
+    store: WatchedStore, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> None:
+        raise JournalError("database is locked")
+
+    lease = await journal.take_up(log())
+    with monkeypatch.context() as patch:
+        patch.setattr(store._store, "orphan", fails)
+        lease.keep_late("1:toolu_a", "done", {"content": "paid after all"})
+    await lease.release("end_turn", None)
+    assert [late["result"] for late in journal.orphans("run_1")] == [{"content": "paid after all"}]
+
+
 async def test_a_run_goes_on_entry_by_entry_and_is_read_as_it_was_written(journal: Journal) -> None:
     transcript = log(turns=1)
     held = await journal.take_up(transcript)
