@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import sys
 import time
 from collections import Counter
@@ -42,8 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", default=MODULES, help=f"of {', '.join(MODULES)}; all of them")
     parser.add_argument("-n", "--processes", type=int, default=2, help="how many at a time; 2")
-    parser.add_argument("--sample", type=int, help="how many mutants, drawn; all of them")
-    parser.add_argument("--seed", type=int, default=0, help="of the drawing; 0")
     parser.add_argument("--seconds", type=float, default=10, help="of the processor for the tests of one mutant; 10")
     parser.add_argument("--match", default="", help="only mutants whose description has this text")
     parser.add_argument("--left", action="store_true", help="only mutants that no test has killed so far")
@@ -57,8 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
     if given.left:
         killed = _memory()["killers"]
         tried = [mutant for mutant in tried if str(mutant) not in killed]
-    if given.sample is not None:
-        tried = random.Random(given.seed).sample(tried, min(given.sample, len(tried)))
     print(f"{len(mutants)} mutants, {len(listed)} of them listed as equivalent; {len(tried)} are tried", flush=True)
     verdicts = _run(tried, given.processes, given.seconds)
     _print_table(mutants, listed, verdicts)

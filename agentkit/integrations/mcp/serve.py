@@ -149,7 +149,7 @@ class _Calls:
     """The calls of one server.
 
     Attributes:
-        taint: What its tools have returned so far.
+        taint: What its tools may have told so far.
     """
 
     deps: Any
@@ -179,9 +179,8 @@ class _Calls:
             deadline=anyio.current_time() + seconds,
             report=report,
         )
-        ended = await invoke(tool, ctx, arguments, seconds=seconds, threads=self.threads, available=(), whole=False)
-        self.taint |= taint_of(tool.effect)
-        return ended
+        self.taint |= taint_of(tool.effect)  # before its end: who calls may read what it reports on the way
+        return await invoke(tool, ctx, arguments, seconds=seconds, threads=self.threads, available=(), whole=False)
 
     async def _allowed(self, tool: Tool, call_id: str, given: dict[str, Any]) -> dict[str, Any]:
         """What the call runs with, once policy and human agree."""
